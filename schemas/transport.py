@@ -1,0 +1,155 @@
+"""What a bus carries and what it promises, whichever software carries it.
+
+Both sides of the log are written against these types. ``orchestrator.bus`` implements them over
+PostgreSQL (embedded) and, later, over Apache Kafka; one conformance suite holds both to the same promises:
+
+* records of one partition are read in the order of their offsets, and an offset is never visible before
+  a lower one of its partition;
+* a published record is delivered at least once to every group;
+* records with the same key go to the same partition (see :func:`partition_of`);
+* the offset a group has committed can be read by anyone, so that "unread" is a fact and not a guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record that is still to be published.
+
+    ``partition`` is set only where the caller owns the choice (sharded topics); else the key decides.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as read from the log. ``timestamp_ms`` is the log's own time, in milliseconds of the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+    timestamp_ms: int = 0
+
+    @property
+    def position(self) -> Position:
+        return Position(self.topic, self.partition, self.offset)
+
+    def header(self, name: str) -> bytes | None:
+        """The last header of that name, or ``None``."""
+        for key, value in reversed(self.headers):
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TopicPartition:
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where one record stands: ``offset`` counts from 0 within its partition."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one poll returned: the records, and every partition this reader now owns.
+
+    ``generation`` rises whenever the group's assignment changes; a reader that keeps state per partition
+    drops it when a partition is no longer in ``assigned``.
+    """
+
+    records: tuple[Record, ...] = ()
+    assigned: frozenset[TopicPartition] = field(default_factory=frozenset)
+    generation: int = 0
+
+
+class Publisher(Protocol):
+    def publish(self, messages: Sequence[Message]) -> tuple[Position, ...]:
+        """Append the messages and return where each now stands, in the same order.
+
+        Returns only when the log has confirmed every one. Raises :class:`BusError` if any was not
+        confirmed; some may then have been appended, and the caller publishes all of them again.
+        """
+        ...
+
+
+class Reader(Protocol):
+    """One member of one consumer group."""
+
+    def poll(self, max_records: int, timeout_s: float) -> Batch:
+        """At most ``max_records`` records, waiting up to ``timeout_s`` seconds for the first of them."""
+        ...
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        """Read ``at`` from ``offset`` on with the next poll; used to go back to the offset owed."""
+        ...
+
+    def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell the log (for lag, and for :meth:`Bus.committed`) the next offset this group will read."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group, so that others take the partitions over at once."""
+        ...
+
+
+class Bus(Publisher, Protocol):
+    def reader(self, group: str, topics: Sequence[str], member: str) -> Reader: ...
+
+    def committed(self, group: str, at: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The next offset that ``group`` will read, per partition; 0 where it has not committed yet."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions ``topic`` has. Raises :class:`UnknownTopic`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BusError(Exception):
+    """The log did not do what was asked; nothing may be assumed about what was written."""
+
+
+class UnknownTopic(BusError):
+    """The topic does not exist on this bus."""
+
+
+class Fenced(BusError):
+    """This reader is no longer a member of its group, or no longer owns the partition."""
+
+
+class OffsetOutOfRange(BusError):
+    """The offset asked for is no longer, or not yet, in the log: a gap that a person must accept."""
+
+
+def partition_of(key: bytes | str, partitions: int) -> int:
+    """The partition of a key: the first eight bytes of its SHA-256 as a big-endian integer, modulo ``partitions``.
+
+    Fixed for ever: shards, the bus and every client that writes to a sharded topic must agree on it.
+    """
+    raw = key.encode() if isinstance(key, str) else key
+    return int.from_bytes(hashlib.sha256(raw).digest()[:8], "big") % partitions
