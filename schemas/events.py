@@ -1,0 +1,346 @@
+"""Lifecycle events: the history of a request, which is also the audit log.
+
+An event is closed: enums, random ids, integers, UTC times, commitments and names from the registry. There is no
+field that could hold a sentence, an address or a name of a person; ``tests/contract/test_closed.py`` tries.
+
+The bytes of an event are canonical (RFC 8785): keys sorted, no white space, only ASCII text and integers. They are
+stored as written and never serialised again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.codes import (
+    Capacity,
+    Channel,
+    End,
+    Evidence,
+    Ground,
+    HoldCode,
+    Mode,
+    Outcome,
+    Phase,
+    ReasonCode,
+    Right,
+    Role,
+    Scope,
+)
+from schemas.messages import Counts, Failure
+from schemas.types import ActorId, Count, DateText, Digest, HoldId, Millis, Name, Ordinal, RequestId, Tenant
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all events of a request."""
+
+
+class Accepted(Event, tag="accepted"):
+    """A request was taken in: its stream begins.
+
+    ``behind``: open requests of the same subject that go first. ``starts``: the phase that is ready at once, when
+    there is nothing to wait for. ``purge_from``: the grace time ends (mode purge).
+    """
+
+    right: Right
+    mode: Mode
+    scope: Scope
+    capacity: Capacity
+    channel: Channel
+    commitment: Digest
+    received_at: Millis
+    registry: Ordinal
+    steps: tuple[Name, ...]
+    ground: Ground | None = None
+    due_at: Millis | None = None
+    due_raw: DateText | None = None
+    """The due date before it was rolled to a working day (Regulation 1182/71, Article 3(4))."""
+    behind: tuple[RequestId, ...] = ()
+    starts: Phase | None = None
+    purge_from: Millis | None = None
+
+
+class TurnCame(Event, tag="turn_came"):
+    """A request this one was behind has ended."""
+
+    ended: RequestId
+
+
+class PhaseStarted(Event, tag="phase_started"):
+    """The request moved on to a phase; its steps will be dispatched wave by wave.
+
+    ``steps`` is given where the phase is not for all of them.
+    """
+
+    phase: Phase
+    epoch: Ordinal
+    steps: tuple[Name, ...] | None = None
+
+
+class Dispatched(Event, tag="dispatched"):
+    """Commands went out: per step the seq and the attempt."""
+
+    phase: Phase
+    epoch: Ordinal
+    steps: dict[Name, tuple[Ordinal, Ordinal]]
+    expires_at: Millis
+
+
+class Succeeded(Event, tag="succeeded"):
+    """A product did what the phase asks; ``outcome`` is ``done`` or ``nothing_found``.
+
+    ``kinds`` (resolve): how many further identifiers it gave.
+    """
+
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    attempt: Ordinal
+    outcome: Outcome
+    evidence: Evidence = Evidence.ASSERTED
+    counts: dict[Name, Counts] = msgspec.field(default_factory=dict)
+    map: Digest | None = None
+    receipt: Digest | None = None
+    kinds: Count = 0
+
+
+class Failed(Event, tag="failed"):
+    """An attempt failed and will be repeated at ``retry_at``."""
+
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    attempt: Ordinal
+    failure: Failure
+    retry_at: Millis
+
+
+class TimedOut(Event, tag="timed_out"):
+    """No acknowledgement came in time; the command will be sent again at ``retry_at``."""
+
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    attempt: Ordinal
+    retry_at: Millis
+
+
+class Parked(Event, tag="parked"):
+    """The step waits for a person."""
+
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    attempt: Ordinal
+    failure: Failure
+
+
+class Progressed(Event, tag="progressed"):
+    """A long step is alive: ``done`` of ``total`` items."""
+
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    done: Count
+    total: Count
+
+
+class StillUnread(Event, tag="still_unread"):
+    """The time-out came while the product had not yet read its command: it waits on, and no attempt is used.
+
+    ``look_again_at``: when the orchestrator asks next.
+    """
+
+    steps: tuple[Name, ...]
+    phase: Phase
+    epoch: Ordinal
+    look_again_at: Millis
+
+
+class Replayed(Event, tag="replayed"):
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+    ceiling: Count | None = None
+
+
+class Waived(Event, tag="waived"):
+    step: Name
+    phase: Phase
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+
+
+class EvidenceNoted(Event, tag="evidence_noted"):
+    """An acknowledgement that no longer changes anything, kept because it says what happened."""
+
+    step: Name
+    phase: Phase
+    epoch: Ordinal
+    seq: Ordinal
+    outcome: Outcome
+    counts: dict[Name, Counts] = msgspec.field(default_factory=dict)
+
+
+class HeldVolume(Event, tag="held_volume"):
+    """More than a brake allows: waits for a person's release."""
+
+    hold: HoldId
+
+
+class HoldPlaced(Event, tag="hold_placed"):
+    hold: HoldId
+    code: HoldCode
+    review_on: DateText
+    actor: ActorId
+    role: Role
+    product: Name | None = None
+
+
+class HoldReleased(Event, tag="hold_released"):
+    hold: HoldId
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+
+
+class StopSent(Event, tag="stop_sent"):
+    """Products were told to do nothing further; the request shows ``stopping`` until each has answered."""
+
+    steps: dict[Name, Ordinal]
+    phase: Phase
+    epoch: Ordinal
+
+
+class Stopped(Event, tag="stopped"):
+    """A product obeyed the stop; ``counts`` is what it had done before."""
+
+    step: Name
+    seq: Ordinal
+    counts: dict[Name, Counts] = msgspec.field(default_factory=dict)
+
+
+class Trashed(Event, tag="trashed"):
+    """Every step is in the trash; purge comes by itself at ``purge_at``."""
+
+    purge_at: Millis
+
+
+class CancelAsked(Event, tag="cancel_asked"):
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+    withdrawn: bool = False
+
+
+class RestoreAsked(Event, tag="restore_asked"):
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+
+
+class SettleStarted(Event, tag="settle_started"):
+    """Every purge is acknowledged; products are asked to look again at ``probe_at``."""
+
+    probe_at: Millis
+
+
+class DeadlineMissed(Event, tag="deadline_missed"):
+    due_at: Millis
+
+
+class Ended(Event, tag="ended"):
+    """The end of the request. ``restored``: what had been trashed was brought back."""
+
+    end: End
+    restored: bool = False
+
+
+class VaultDestroyed(Event, tag="vault_destroyed"):
+    """The identifiers were destroyed at the limit of their time although the request is still open."""
+
+    limit_at: Millis
+
+
+AnyEvent = (
+    Accepted
+    | TurnCame
+    | PhaseStarted
+    | Dispatched
+    | Succeeded
+    | Failed
+    | TimedOut
+    | Parked
+    | Progressed
+    | StillUnread
+    | Replayed
+    | Waived
+    | EvidenceNoted
+    | HeldVolume
+    | HoldPlaced
+    | HoldReleased
+    | StopSent
+    | Stopped
+    | Trashed
+    | CancelAsked
+    | RestoreAsked
+    | SettleStarted
+    | DeadlineMissed
+    | Ended
+    | VaultDestroyed
+)
+
+
+class BrakeSet(Event, tag="brake_set"):
+    """All destructive work was stopped or resumed; event of the installation's own stream."""
+
+    stopped: bool
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+    seq: Ordinal
+    tenant: Tenant | None = None
+    product: Name | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it stands in a stream: the unit that is stored, published and, later, a leaf of the ledger.
+
+    ``n`` is the position in the stream, from 1. ``v`` is the version of this form.
+    """
+
+    id: RequestId
+    tenant: Tenant
+    n: Ordinal
+    at: Millis
+    event: AnyEvent | BrakeSet
+    v: int = 1
+
+
+INSTALLATION = "00000000-0000-0000-0000-000000000000"
+"""Id of the stream of events that concern no single request (brakes). Its tenant is ``installation``."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(Recorded)
+
+
+def encode(recorded: Recorded) -> bytes:
+    """The canonical bytes (RFC 8785; here simply sorted keys, since all text is ASCII and all numbers integers)."""
+    return _encoder.encode(recorded)
+
+
+def decode(raw: bytes) -> Recorded:
+    """The event in ``raw``. Raises :class:`msgspec.ValidationError` where the bytes are no event of version 1."""
+    recorded = _decoder.decode(raw)
+    if recorded.v != 1:
+        raise msgspec.ValidationError(f"event form v{recorded.v} is not known here: upgrade before reading this history")
+    return recorded
+
+
+def check(raw: bytes) -> None:
+    """Raise unless ``raw`` is a valid event: encoding does not check patterns, so writing decodes once more."""
+    _decoder.decode(raw)
+

@@ -1,0 +1,337 @@
+"""The messages on the log, apart from lifecycle events (:mod:`schemas.events`).
+
+Every message is the ``data`` of a CloudEvent; :mod:`schemas.codec` puts on and takes off the envelope.
+Reading is tolerant: unknown fields are ignored. Unknown versions are refused by the envelope's type.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from schemas.codes import (
+    Capacity,
+    Channel,
+    Evidence,
+    FailureCode,
+    Ground,
+    HoldCode,
+    Mode,
+    Outcome,
+    Phase,
+    ReasonCode,
+    RejectionClass,
+    RejectionCode,
+    Right,
+    Role,
+)
+from schemas.identifiers import Identifier, IdentifierKind
+from schemas.types import (
+    ActorId,
+    CaseReference,
+    Count,
+    DateText,
+    Digest,
+    HoldId,
+    Instant,
+    KeyId,
+    Millis,
+    Name,
+    Ordinal,
+    RequestId,
+    Sealed,
+    SqlState,
+    Tenant,
+)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all messages: immutable, keyword-only, fields at their default are left out on the wire."""
+
+
+# --- requests: platform teams → orchestrator ----------------------------------------------------------------------
+
+
+class PlainIdentifier(Message):
+    """An identifier as the asker wrote it; intake normalises it."""
+
+    kind: IdentifierKind
+    value: Annotated[str, Meta(max_length=1024)]
+
+    def __repr__(self) -> str:
+        return f"PlainIdentifier({self.kind.value}, …)"
+
+
+class Records(Message):
+    """Named records of one product, instead of a whole subject: these tickets, that chat.
+
+    ``keys`` are the records' ids within the tenant, as text.
+    """
+
+    product: Name
+    dataset: Name
+    keys: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=1, max_length=1000)]
+
+
+class SubjectData(Message):
+    """What is sealed of a request: whom or what it names."""
+
+    identifiers: Annotated[tuple[PlainIdentifier, ...], Meta(max_length=100)] = ()
+    records: Records | None = None
+
+
+class Erase(Message):
+    """Erase one subject, or named records.
+
+    Exactly one of ``subject`` (plain: only where the setting allows it) and ``sealed`` (see
+    :func:`schemas.sealing.seal_to`) is given.
+    """
+
+    tenant: Tenant
+    right: Right
+    received_at: Instant
+    ground: Ground | None = None
+    mode: Mode = Mode.PURGE
+    capacity: Capacity = Capacity.CONTROLLER
+    instruction: CaseReference | None = None
+    channel: Channel = Channel.EVENT
+    case: CaseReference | None = None
+    subject: SubjectData | None = None
+    sealed: Sealed | None = None
+
+
+class Cancel(Message):
+    """Cancel a request before its first purge is dispatched, by its id or by the id of the event that asked for it."""
+
+    tenant: Tenant
+    request: RequestId | None = None
+    event_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+# --- operations: API, CLI and the orchestrator itself → the request's owner ----------------------------------------
+
+
+class Operation(Message, tag_field="op"):
+    """Something that a person, or the orchestrator itself, asks of one open request."""
+
+    tenant: Tenant
+    request: RequestId
+    actor: ActorId
+    role: Role
+
+
+class CancelOperation(Operation, tag="cancel"):
+    reason: ReasonCode
+    withdrawn: bool = False
+    """The subject took the request back (``withdrawn``), as against an operator's ``cancelled``."""
+
+
+class HoldOperation(Operation, tag="hold"):
+    """Wait, for the whole request or one product (``product``)."""
+
+    hold: HoldId
+    code: HoldCode
+    review_on: DateText
+    product: Name | None = None
+
+
+class ReleaseOperation(Operation, tag="release"):
+    hold: HoldId
+    reason: ReasonCode
+
+
+class RestoreOperation(Operation, tag="restore"):
+    reason: ReasonCode
+
+
+class ReplayOperation(Operation, tag="replay"):
+    """Try a parked or failing step again. ``force`` runs it anew under a higher epoch even if a receipt exists.
+
+    ``ceiling`` raises the ceiling of rows for this step alone.
+    """
+
+    product: Name
+    reason: ReasonCode
+    force: bool = False
+    ceiling: Count | None = None
+
+
+class WaiveOperation(Operation, tag="waive"):
+    product: Name
+    reason: ReasonCode
+
+
+class TurnOperation(Operation, tag="turn"):
+    """The request before this one, for the same subject, has ended."""
+
+    ended: RequestId
+
+
+AnyOperation = (
+    CancelOperation
+    | HoldOperation
+    | ReleaseOperation
+    | RestoreOperation
+    | ReplayOperation
+    | WaiveOperation
+    | TurnOperation
+)
+
+
+class BrakeOperation(Message):
+    """Stop or resume all destructive work, of a tenant, of a product, or altogether (both ``None``)."""
+
+    stopped: bool
+    actor: ActorId
+    role: Role
+    reason: ReasonCode
+    tenant: Tenant | None = None
+    product: Name | None = None
+
+
+# --- commands: orchestrator → products ----------------------------------------------------------------------------
+
+
+class Address(Message):
+    """One product's part of a command.
+
+    ``sealed`` holds a :class:`SealedSubject` for this product alone; ``mac`` authenticates the command's common part
+    together with this one, under the key pair ``key`` of orchestrator and product.
+    """
+
+    product: Name
+    epoch: Ordinal
+    seq: Ordinal
+    attempt: Ordinal
+    key: KeyId
+    sealed: Sealed
+    mac: Digest
+    ceiling: Count | None = None
+
+
+class Command(Message):
+    """One phase of one request, for every product in ``to``.
+
+    ``cutoff_at``: reusable identifiers reach only rows created before it. ``expires_at``: read later than this, the
+    command has no effect.
+    """
+
+    tenant: Tenant
+    request: RequestId
+    phase: Phase
+    cutoff_at: Millis
+    expires_at: Millis
+    to: Annotated[tuple[Address, ...], Meta(min_length=1)]
+
+
+class SealedSubject(Message):
+    """The plaintext of :attr:`Address.sealed`."""
+
+    identifiers: tuple[Identifier, ...] = ()
+    records: Records | None = None
+
+
+class Stop(Message):
+    """Do nothing further on the step, under a seq above that of the command it stops."""
+
+    tenant: Tenant
+    request: RequestId
+    product: Name
+    epoch: Ordinal
+    seq: Ordinal
+    key: KeyId
+    mac: Digest
+
+
+class Brake(Message):
+    """Stop or resume all effects of a product, or of one tenant in it. ``seq`` orders brakes of the installation."""
+
+    product: Name
+    stopped: bool
+    seq: Ordinal
+    key: KeyId
+    mac: Digest
+    tenant: Tenant | None = None
+
+
+# --- acknowledgements: products → orchestrator ---------------------------------------------------------------------
+
+
+class Counts(Message):
+    """Rows, objects or lines of one dataset: ``found`` is the sum of the others."""
+
+    found: Count = 0
+    erased: Count = 0
+    redacted: Count = 0
+    anonymised: Count = 0
+    hidden: Count = 0
+    retained: Count = 0
+    skipped: Count = 0
+    """Left as they were, rightly: already in the wanted state, or not reached by a reusable identifier."""
+
+    @property
+    def add_up(self) -> bool:
+        parts = self.erased + self.redacted + self.anonymised + self.hidden + self.retained + self.skipped
+        return self.found == parts
+
+    @property
+    def changed(self) -> int:
+        return self.erased + self.redacted + self.anonymised + self.hidden
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
+class Failure(Message):
+    """Why an outcome is not a success: code and place, never a driver's text."""
+
+    code: FailureCode
+    dataset: Name | None = None
+    column: Name | None = None
+    sqlstate: SqlState | None = None
+
+
+class Ack(Message):
+    """What one product says of one command.
+
+    ``sealed`` (resolve only): a :class:`SealedSubject` with the further identifiers found. ``persons``: how many
+    different people the identifiers led to. ``map`` and ``receipt`` are digests of the data map that was applied
+    and of the receipt that was kept.
+    """
+
+    tenant: Tenant
+    request: RequestId
+    product: Name
+    phase: Phase
+    epoch: Ordinal
+    seq: Ordinal
+    attempt: Ordinal
+    outcome: Outcome
+    at: Millis
+    counts: dict[Name, Counts] = msgspec.field(default_factory=dict)
+    failure: Failure | None = None
+    evidence: Evidence = Evidence.ASSERTED
+    map: Digest | None = None
+    receipt: Digest | None = None
+    sealed: Sealed | None = None
+    persons: Count = 0
+    done: Count = 0
+    total: Count = 0
+
+
+# --- rejected ------------------------------------------------------------------------------------------------------
+
+
+class Rejected(Message):
+    """A message was refused. Its bytes are in quarantine, sealed; this record says only what and where."""
+
+    rejection_class: RejectionClass
+    code: RejectionCode
+    topic: Annotated[str, Meta(pattern=r"^[a-z0-9.]{1,60}$")]
+    partition: Count
+    offset: Count
+    at: Millis
+    field: Annotated[str, Meta(pattern=r"^[a-z0-9_.\[\]$]{0,80}$")] | None = None
+    producer: KeyId | None = None
