@@ -270,15 +270,16 @@ class Counts(Message):
     retained: Count = 0
     skipped: Count = 0
     """Left as they were, rightly: already in the wanted state, or not reached by a reusable identifier."""
+    restored: Count = 0
+    """Brought back from the trash."""
 
     @property
     def add_up(self) -> bool:
-        parts = self.erased + self.redacted + self.anonymised + self.hidden + self.retained + self.skipped
-        return self.found == parts
+        return self.found == self.changed + self.retained + self.skipped
 
     @property
     def changed(self) -> int:
-        return self.erased + self.redacted + self.anonymised + self.hidden
+        return self.erased + self.redacted + self.anonymised + self.hidden + self.restored
 
     def plus(self, other: Counts) -> Counts:
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
