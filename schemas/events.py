@@ -34,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """Base of all events of a request."""
 
 
-class Accepted(Event, tag="accepted"):
+class Accepted(Event, frozen=True, tag="accepted"):
     """A request was taken in: its stream begins.
 
     ``behind``: open requests of the same subject that go first. ``starts``: the phase that is ready at once, when
@@ -49,43 +49,48 @@ class Accepted(Event, tag="accepted"):
     commitment: Digest
     received_at: Millis
     registry: Ordinal
-    steps: tuple[Name, ...]
+    vault_until: Millis
+    """When the identifiers are destroyed at the latest."""
+    steps: dict[Name, Ordinal]
+    """The required products, frozen here, each with its wave."""
     ground: Ground | None = None
     due_at: Millis | None = None
     due_raw: DateText | None = None
     """The due date before it was rolled to a working day (Regulation 1182/71, Article 3(4))."""
     behind: tuple[RequestId, ...] = ()
+    resolve: tuple[Name, ...] = ()
+    """Products to be asked first, for identifiers that the request lacks."""
     starts: Phase | None = None
     purge_from: Millis | None = None
 
 
-class TurnCame(Event, tag="turn_came"):
+class TurnCame(Event, frozen=True, tag="turn_came"):
     """A request this one was behind has ended."""
 
     ended: RequestId
 
 
-class PhaseStarted(Event, tag="phase_started"):
+class PhaseStarted(Event, frozen=True, tag="phase_started"):
     """The request moved on to a phase; its steps will be dispatched wave by wave.
 
     ``steps`` is given where the phase is not for all of them.
     """
 
     phase: Phase
-    epoch: Ordinal
     steps: tuple[Name, ...] | None = None
 
 
-class Dispatched(Event, tag="dispatched"):
+class Dispatched(Event, frozen=True, tag="dispatched"):
     """Commands went out: per step the seq and the attempt."""
 
     phase: Phase
     epoch: Ordinal
     steps: dict[Name, tuple[Ordinal, Ordinal]]
+    timeout_at: Millis
     expires_at: Millis
 
 
-class Succeeded(Event, tag="succeeded"):
+class Succeeded(Event, frozen=True, tag="succeeded"):
     """A product did what the phase asks; ``outcome`` is ``done`` or ``nothing_found``.
 
     ``kinds`` (resolve): how many further identifiers it gave.
@@ -103,7 +108,7 @@ class Succeeded(Event, tag="succeeded"):
     kinds: Count = 0
 
 
-class Failed(Event, tag="failed"):
+class Failed(Event, frozen=True, tag="failed"):
     """An attempt failed and will be repeated at ``retry_at``."""
 
     step: Name
@@ -112,9 +117,11 @@ class Failed(Event, tag="failed"):
     attempt: Ordinal
     failure: Failure
     retry_at: Millis
+    counted: bool = True
+    """``False``: the failure says nothing of the step itself and uses up no attempt."""
 
 
-class TimedOut(Event, tag="timed_out"):
+class TimedOut(Event, frozen=True, tag="timed_out"):
     """No acknowledgement came in time; the command will be sent again at ``retry_at``."""
 
     step: Name
@@ -124,7 +131,7 @@ class TimedOut(Event, tag="timed_out"):
     retry_at: Millis
 
 
-class Parked(Event, tag="parked"):
+class Parked(Event, frozen=True, tag="parked"):
     """The step waits for a person."""
 
     step: Name
@@ -134,7 +141,7 @@ class Parked(Event, tag="parked"):
     failure: Failure
 
 
-class Progressed(Event, tag="progressed"):
+class Progressed(Event, frozen=True, tag="progressed"):
     """A long step is alive: ``done`` of ``total`` items."""
 
     step: Name
@@ -142,9 +149,10 @@ class Progressed(Event, tag="progressed"):
     epoch: Ordinal
     done: Count
     total: Count
+    timeout_at: Millis
 
 
-class StillUnread(Event, tag="still_unread"):
+class StillUnread(Event, frozen=True, tag="still_unread"):
     """The time-out came while the product had not yet read its command: it waits on, and no attempt is used.
 
     ``look_again_at``: when the orchestrator asks next.
@@ -152,11 +160,18 @@ class StillUnread(Event, tag="still_unread"):
 
     steps: tuple[Name, ...]
     phase: Phase
-    epoch: Ordinal
     look_again_at: Millis
 
 
-class Replayed(Event, tag="replayed"):
+class SeenRead(Event, frozen=True, tag="seen_read"):
+    """The product has read its command after all: the time-out runs from here, until ``timeout_at``."""
+
+    steps: tuple[Name, ...]
+    phase: Phase
+    timeout_at: Millis
+
+
+class Replayed(Event, frozen=True, tag="replayed"):
     step: Name
     phase: Phase
     epoch: Ordinal
@@ -166,7 +181,7 @@ class Replayed(Event, tag="replayed"):
     ceiling: Count | None = None
 
 
-class Waived(Event, tag="waived"):
+class Waived(Event, frozen=True, tag="waived"):
     step: Name
     phase: Phase
     actor: ActorId
@@ -174,7 +189,7 @@ class Waived(Event, tag="waived"):
     reason: ReasonCode
 
 
-class EvidenceNoted(Event, tag="evidence_noted"):
+class EvidenceNoted(Event, frozen=True, tag="evidence_noted"):
     """An acknowledgement that no longer changes anything, kept because it says what happened."""
 
     step: Name
@@ -185,13 +200,7 @@ class EvidenceNoted(Event, tag="evidence_noted"):
     counts: dict[Name, Counts] = msgspec.field(default_factory=dict)
 
 
-class HeldVolume(Event, tag="held_volume"):
-    """More than a brake allows: waits for a person's release."""
-
-    hold: HoldId
-
-
-class HoldPlaced(Event, tag="hold_placed"):
+class HoldPlaced(Event, frozen=True, tag="hold_placed"):
     hold: HoldId
     code: HoldCode
     review_on: DateText
@@ -200,22 +209,21 @@ class HoldPlaced(Event, tag="hold_placed"):
     product: Name | None = None
 
 
-class HoldReleased(Event, tag="hold_released"):
+class HoldReleased(Event, frozen=True, tag="hold_released"):
     hold: HoldId
     actor: ActorId
     role: Role
     reason: ReasonCode
 
 
-class StopSent(Event, tag="stop_sent"):
+class StopSent(Event, frozen=True, tag="stop_sent"):
     """Products were told to do nothing further; the request shows ``stopping`` until each has answered."""
 
     steps: dict[Name, Ordinal]
-    phase: Phase
-    epoch: Ordinal
+    look_again_at: Millis
 
 
-class Stopped(Event, tag="stopped"):
+class Stopped(Event, frozen=True, tag="stopped"):
     """A product obeyed the stop; ``counts`` is what it had done before."""
 
     step: Name
@@ -223,43 +231,43 @@ class Stopped(Event, tag="stopped"):
     counts: dict[Name, Counts] = msgspec.field(default_factory=dict)
 
 
-class Trashed(Event, tag="trashed"):
+class Trashed(Event, frozen=True, tag="trashed"):
     """Every step is in the trash; purge comes by itself at ``purge_at``."""
 
     purge_at: Millis
 
 
-class CancelAsked(Event, tag="cancel_asked"):
+class CancelAsked(Event, frozen=True, tag="cancel_asked"):
     actor: ActorId
     role: Role
     reason: ReasonCode
     withdrawn: bool = False
 
 
-class RestoreAsked(Event, tag="restore_asked"):
+class RestoreAsked(Event, frozen=True, tag="restore_asked"):
     actor: ActorId
     role: Role
     reason: ReasonCode
 
 
-class SettleStarted(Event, tag="settle_started"):
+class SettleStarted(Event, frozen=True, tag="settle_started"):
     """Every purge is acknowledged; products are asked to look again at ``probe_at``."""
 
     probe_at: Millis
 
 
-class DeadlineMissed(Event, tag="deadline_missed"):
+class DeadlineMissed(Event, frozen=True, tag="deadline_missed"):
     due_at: Millis
 
 
-class Ended(Event, tag="ended"):
+class Ended(Event, frozen=True, tag="ended"):
     """The end of the request. ``restored``: what had been trashed was brought back."""
 
     end: End
     restored: bool = False
 
 
-class VaultDestroyed(Event, tag="vault_destroyed"):
+class VaultDestroyed(Event, frozen=True, tag="vault_destroyed"):
     """The identifiers were destroyed at the limit of their time although the request is still open."""
 
     limit_at: Millis
@@ -276,10 +284,10 @@ AnyEvent = (
     | Parked
     | Progressed
     | StillUnread
+    | SeenRead
     | Replayed
     | Waived
     | EvidenceNoted
-    | HeldVolume
     | HoldPlaced
     | HoldReleased
     | StopSent
@@ -294,7 +302,7 @@ AnyEvent = (
 )
 
 
-class BrakeSet(Event, tag="brake_set"):
+class BrakeSet(Event, frozen=True, tag="brake_set"):
     """All destructive work was stopped or resumed; event of the installation's own stream."""
 
     stopped: bool

@@ -6,6 +6,8 @@ Reading is tolerant: unknown fields are ignored. Unknown versions are refused by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -31,19 +33,24 @@ from schemas.identifiers import Identifier, IdentifierKind
 from schemas.types import (
     ActorId,
     CaseReference,
+    Column,
     Count,
     DateText,
     Digest,
     HoldId,
     Instant,
     KeyId,
+    MessageId,
     Millis,
     Name,
+    Offset,
     Ordinal,
+    RecordKey,
     RequestId,
     Sealed,
     SqlState,
     Tenant,
+    text,
 )
 
 
@@ -54,17 +61,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- requests: platform teams → orchestrator ----------------------------------------------------------------------
 
 
-class PlainIdentifier(Message):
+class PlainIdentifier(Message, frozen=True):
     """An identifier as the asker wrote it; intake normalises it."""
 
     kind: IdentifierKind
     value: Annotated[str, Meta(max_length=1024)]
 
     def __repr__(self) -> str:
-        return f"PlainIdentifier({self.kind.value}, …)"
+        return f"PlainIdentifier({self.kind.value}, …)"  # a traceback or a log line must not show whose it is
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield self.kind.value
 
 
-class Records(Message):
+class Records(Message, frozen=True):
     """Named records of one product, instead of a whole subject: these tickets, that chat.
 
     ``keys`` are the records' ids within the tenant, as text.
@@ -72,17 +82,23 @@ class Records(Message):
 
     product: Name
     dataset: Name
-    keys: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=1, max_length=1000)]
+    keys: Annotated[tuple[RecordKey, ...], Meta(min_length=1, max_length=1000)]
+
+    def __repr__(self) -> str:
+        return f"Records({self.product}, {self.dataset}, {len(self.keys)} keys)"  # a record's id may lead to a person
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield from (self.product, self.dataset, f"{len(self.keys)} keys")
 
 
-class SubjectData(Message):
+class SubjectData(Message, frozen=True):
     """What is sealed of a request: whom or what it names."""
 
     identifiers: Annotated[tuple[PlainIdentifier, ...], Meta(max_length=100)] = ()
     records: Records | None = None
 
 
-class Erase(Message):
+class Erase(Message, frozen=True):
     """Erase one subject, or named records.
 
     Exactly one of ``subject`` (plain: only where the setting allows it) and ``sealed`` (see
@@ -101,19 +117,24 @@ class Erase(Message):
     subject: SubjectData | None = None
     sealed: Sealed | None = None
 
+    def __post_init__(self) -> None:
+        # Year 1 and year 9999 overflow on the way to UTC; before 2001 no time of ours can be (``Millis``).
+        if not 2001 < self.received_at.year < 9999:
+            raise ValueError("received_at is in no year that can be right")
 
-class Cancel(Message):
+
+class Cancel(Message, frozen=True):
     """Cancel a request before its first purge is dispatched, by its id or by the id of the event that asked for it."""
 
     tenant: Tenant
     request: RequestId | None = None
-    event_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    event_id: MessageId | None = None
 
 
 # --- operations: API, CLI and the orchestrator itself → the request's owner ----------------------------------------
 
 
-class Operation(Message, tag_field="op"):
+class Operation(Message, frozen=True, tag_field="op"):
     """Something that a person, or the orchestrator itself, asks of one open request."""
 
     tenant: Tenant
@@ -122,13 +143,13 @@ class Operation(Message, tag_field="op"):
     role: Role
 
 
-class CancelOperation(Operation, tag="cancel"):
+class CancelOperation(Operation, frozen=True, tag="cancel"):
     reason: ReasonCode
     withdrawn: bool = False
     """The subject took the request back (``withdrawn``), as against an operator's ``cancelled``."""
 
 
-class HoldOperation(Operation, tag="hold"):
+class HoldOperation(Operation, frozen=True, tag="hold"):
     """Wait, for the whole request or one product (``product``)."""
 
     hold: HoldId
@@ -136,17 +157,23 @@ class HoldOperation(Operation, tag="hold"):
     review_on: DateText
     product: Name | None = None
 
+    def __post_init__(self) -> None:
+        try:
+            date.fromisoformat(self.review_on)
+        except ValueError:
+            raise ValueError("review_on is not a date of the calendar") from None
 
-class ReleaseOperation(Operation, tag="release"):
+
+class ReleaseOperation(Operation, frozen=True, tag="release"):
     hold: HoldId
     reason: ReasonCode
 
 
-class RestoreOperation(Operation, tag="restore"):
+class RestoreOperation(Operation, frozen=True, tag="restore"):
     reason: ReasonCode
 
 
-class ReplayOperation(Operation, tag="replay"):
+class ReplayOperation(Operation, frozen=True, tag="replay"):
     """Try a parked or failing step again. ``force`` runs it anew under a higher epoch even if a receipt exists.
 
     ``ceiling`` raises the ceiling of rows for this step alone.
@@ -158,12 +185,12 @@ class ReplayOperation(Operation, tag="replay"):
     ceiling: Count | None = None
 
 
-class WaiveOperation(Operation, tag="waive"):
+class WaiveOperation(Operation, frozen=True, tag="waive"):
     product: Name
     reason: ReasonCode
 
 
-class TurnOperation(Operation, tag="turn"):
+class TurnOperation(Operation, frozen=True, tag="turn"):
     """The request before this one, for the same subject, has ended."""
 
     ended: RequestId
@@ -180,7 +207,7 @@ AnyOperation = (
 )
 
 
-class BrakeOperation(Message):
+class BrakeOperation(Message, frozen=True):
     """Stop or resume all destructive work, of a tenant, of a product, or altogether (both ``None``)."""
 
     stopped: bool
@@ -194,7 +221,7 @@ class BrakeOperation(Message):
 # --- commands: orchestrator → products ----------------------------------------------------------------------------
 
 
-class Address(Message):
+class Address(Message, frozen=True):
     """One product's part of a command.
 
     ``sealed`` holds a :class:`SealedSubject` for this product alone; ``mac`` authenticates the command's common part
@@ -211,7 +238,7 @@ class Address(Message):
     ceiling: Count | None = None
 
 
-class Command(Message):
+class Command(Message, frozen=True):
     """One phase of one request, for every product in ``to``.
 
     ``cutoff_at``: reusable identifiers reach only rows created before it. ``expires_at``: read later than this, the
@@ -226,14 +253,14 @@ class Command(Message):
     to: Annotated[tuple[Address, ...], Meta(min_length=1)]
 
 
-class SealedSubject(Message):
+class SealedSubject(Message, frozen=True):
     """The plaintext of :attr:`Address.sealed`."""
 
     identifiers: tuple[Identifier, ...] = ()
     records: Records | None = None
 
 
-class Stop(Message):
+class Stop(Message, frozen=True):
     """Do nothing further on the step, under a seq above that of the command it stops."""
 
     tenant: Tenant
@@ -245,7 +272,7 @@ class Stop(Message):
     mac: Digest
 
 
-class Brake(Message):
+class Brake(Message, frozen=True):
     """Stop or resume all effects of a product, or of one tenant in it. ``seq`` orders brakes of the installation."""
 
     product: Name
@@ -259,7 +286,7 @@ class Brake(Message):
 # --- acknowledgements: products → orchestrator ---------------------------------------------------------------------
 
 
-class Counts(Message):
+class Counts(Message, frozen=True):
     """Rows, objects or lines of one dataset: ``found`` is the sum of the others."""
 
     found: Count = 0
@@ -285,16 +312,16 @@ class Counts(Message):
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
-class Failure(Message):
+class Failure(Message, frozen=True):
     """Why an outcome is not a success: code and place, never a driver's text."""
 
     code: FailureCode
     dataset: Name | None = None
-    column: Name | None = None
+    column: Column | None = None
     sqlstate: SqlState | None = None
 
 
-class Ack(Message):
+class Ack(Message, frozen=True):
     """What one product says of one command.
 
     ``sealed`` (resolve only): a :class:`SealedSubject` with the further identifiers found. ``persons``: how many
@@ -325,14 +352,14 @@ class Ack(Message):
 # --- rejected ------------------------------------------------------------------------------------------------------
 
 
-class Rejected(Message):
+class Rejected(Message, frozen=True):
     """A message was refused. Its bytes are in quarantine, sealed; this record says only what and where."""
 
     rejection_class: RejectionClass
     code: RejectionCode
-    topic: Annotated[str, Meta(pattern=r"^[a-z0-9.]{1,60}$")]
+    topic: Annotated[str, text(r"[a-z0-9.]{1,60}")]
     partition: Count
-    offset: Count
+    offset: Offset
     at: Millis
-    field: Annotated[str, Meta(pattern=r"^[a-z0-9_.\[\]$]{0,80}$")] | None = None
+    field: Annotated[str, text(r"[a-z0-9_.\[\]]{1,80}")] | None = None
     producer: KeyId | None = None

@@ -1,0 +1,110 @@
+"""How a request moves on by itself, whenever the facts allow."""
+
+from __future__ import annotations
+
+from orchestrator.domain.evolve import evolve
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.state import FINISHED, IN_FLIGHT, Stage, State, StepStatus
+from schemas import events as e
+from schemas.codes import End, Mode, Outcome, Phase
+
+
+def advance(state: State, now: int, policy: Policy) -> list[e.AnyEvent]:
+    """The transitions that follow at ``now``, one after another, until the request has to wait."""
+    events: list[e.AnyEvent] = []
+    while (event := _next(state, now, policy)) is not None:
+        events.append(event)
+        state = evolve(state, e.Recorded(id=state.id, tenant=state.tenant, n=state.n + 1, at=now, event=event))
+    return events
+
+
+def _next(state: State, now: int, policy: Policy) -> e.AnyEvent | None:
+    if state.ended or state.stopping:
+        return None
+    if state.undo is not None:
+        return _undo(state)
+    match state.stage:
+        case Stage.BEHIND:
+            return None if state.behind else _first_phase(state, now)
+        case Stage.GRACE:
+            return _content_phase(state, now)
+        case Stage.TRASHING:
+            return e.Trashed(purge_at=_purge_at(state, now, policy)) if _all_finished(state) else None
+        case Stage.TRASHED:
+            return e.PhaseStarted(phase=Phase.PURGE) if _reached(state.purge_at, now) else None
+        case Stage.PURGING:
+            return _after_purge(state, now, policy) if _all_finished(state) else None
+        case Stage.SETTLING:
+            return e.PhaseStarted(phase=Phase.PROBE) if _reached(state.probe_at, now) else None
+        case Stage.PROBING:
+            return e.Ended(end=_end(state)) if _all_finished(state) else None
+        case _:
+            return None
+
+
+def _reached(moment: int | None, now: int) -> bool:
+    return moment is None or moment <= now
+
+
+def _all_finished(state: State) -> bool:
+    return all(step.status in FINISHED for step in state.steps.values())
+
+
+def _first_phase(state: State, now: int) -> e.AnyEvent | None:
+    """After the request before this one ended."""
+    if state.resolve:
+        return e.PhaseStarted(phase=Phase.RESOLVE, steps=state.resolve)
+    return _content_phase(state, now)
+
+
+def _content_phase(state: State, now: int) -> e.AnyEvent | None:
+    """Trash at once; purge after the grace time."""
+    if state.mode is Mode.TRASH:
+        return e.PhaseStarted(phase=Phase.TRASH)
+    if _reached(state.purge_from, now):
+        return e.PhaseStarted(phase=Phase.PURGE)
+    return None
+
+
+def _purge_at(state: State, now: int, policy: Policy) -> int:
+    """Thirty days, but never past the legal due date: what the law orders cannot wait in the trash."""
+    latest = now + policy.trash
+    if state.due_at is None:
+        return latest
+    return max(now, min(latest, state.due_at - policy.margin))
+
+
+def _after_purge(state: State, now: int, policy: Policy) -> e.AnyEvent:
+    # With no settle time there is nothing to wait for: each purge was verified in a new snapshot just now.
+    if policy.settle == 0 or all(step.waived for step in state.steps.values()):
+        return e.Ended(end=_end(state))
+    return e.SettleStarted(probe_at=now + policy.settle)
+
+
+def _end(state: State) -> End:
+    steps = state.steps.values()
+    if any(step.waived for step in steps):
+        return End.COMPLETED_WAIVED
+    if any(step.retained for step in steps):
+        return End.COMPLETED_RETAINED
+    if all(step.purged is Outcome.NOTHING_FOUND for step in steps):
+        return End.NO_DATA_FOUND
+    return End.COMPLETED
+
+
+def _undo(state: State) -> e.AnyEvent | None:
+    """Cancel and restore: first every effect in flight stops, then what is in the trash comes back."""
+    assert state.undo is not None  # noqa: S101  the caller's condition
+    if any(step.status in IN_FLIGHT and step.phase is Phase.TRASH for step in state.steps.values()):
+        return None
+    hidden = tuple(sorted(name for name, step in state.steps.items() if step.hidden and not step.waived))
+    end = End.WITHDRAWN if state.undo.withdrawn else End.CANCELLED
+    if state.stage is Stage.RESTORING:
+        return e.Ended(end=end, restored=_restored(state)) if _all_finished(state) else None
+    if hidden:
+        return e.PhaseStarted(phase=Phase.RESTORE, steps=hidden)
+    return e.Ended(end=end)
+
+
+def _restored(state: State) -> bool:
+    return any(step.phase is Phase.RESTORE and step.status is StepStatus.SUCCEEDED for step in state.steps.values())
