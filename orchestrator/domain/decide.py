@@ -113,12 +113,13 @@ def _due(command: Accept, policy: Policy) -> tuple[str | None, int | None]:
 
 
 def _dispatch(state: State, command: Dispatch, now: int, policy: Policy) -> list[e.AnyEvent]:
-    """One event per epoch: a command carries one phase, and addresses within it share the epoch's cut-off."""
-    groups: dict[int, list[str]] = {}
+    """One event per epoch and cut-off, since the addresses of one command share both."""
+    groups: dict[tuple[int, int], list[str]] = {}
     for name in command.products:
         if state.dispatchable(name, now):
-            groups.setdefault(state.steps[name].epoch, []).append(name)
-    return [_dispatched(state, names, epoch, now, policy) for epoch, names in sorted(groups.items())]
+            step = state.steps[name]
+            groups.setdefault((step.epoch, step.cutoff_at or now), []).append(name)
+    return [_dispatched(state, names, epoch, now, policy) for (epoch, _), names in sorted(groups.items())]
 
 
 def _dispatched(state: State, names: list[str], epoch: int, now: int, policy: Policy) -> e.Dispatched:
