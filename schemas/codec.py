@@ -3,19 +3,23 @@
 Binary mode (Kafka binding): the value is ``data``, attributes are ``ce_…`` headers. Structured mode (one JSON
 document with content type ``application/cloudevents+json``) is taken as well. Extensions of ours: ``oblkeyid`` and
 ``oblmac`` authenticate the message, ``tenant`` names the tenant. ``traceparent`` is the plain W3C header.
+
+Whatever comes in, reading gives a typed message or a :class:`Rejection`, and nothing else.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from schemas import events
-from schemas.codes import RejectionClass, RejectionCode
+from schemas.codes import RejectionCode
 from schemas.messages import (
     Ack,
     AnyOperation,
@@ -28,6 +32,8 @@ from schemas.messages import (
     Rejected,
     Stop,
 )
+from schemas.paths import path_of
+from schemas.rejections import CLASS_OF
 from schemas.sealing import BadSignature, SharedKey, event_content
 from schemas.topics import Topic
 from schemas.transport import Headers, Message, Record
@@ -59,21 +65,29 @@ TYPES_OF_TOPIC: dict[Topic, frozenset[str]] = {
     Topic.REJECTED: frozenset({"org.oblio.erasure.rejected.v1"}),
 }
 
-AnyMessage = (
-    Erase | Cancel | AnyOperation | BrakeOperation | Command | Stop | Brake | Ack | events.Recorded | Rejected
-)
+AnyMessage = Erase | Cancel | AnyOperation | BrakeOperation | Command | Stop | Brake | Ack | events.Recorded | Rejected
 
 _decoders = {name: msgspec.json.Decoder(form) for name, form in TYPES.items()}
 _type_of = {form: name for name, form in TYPES.items() if isinstance(form, type)}
 _encoder = msgspec.json.Encoder()
 
 
-class Rejection(Exception):
-    """A message cannot be taken. ``field`` is a path in the message; nothing here quotes its content."""
+_ATTRIBUTE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")  # short enough to be indexed, and storable as text
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-    def __init__(self, rejection_class: RejectionClass, code: RejectionCode, field: str | None = None) -> None:
+T = TypeVar("T")
+
+
+class Rejection(Exception):
+    """A message cannot be taken.
+
+    Its stable class follows from the code (:data:`schemas.rejections.CLASS_OF`). ``field`` is a path in the message
+    or the name of an attribute; nothing here quotes content.
+    """
+
+    def __init__(self, code: RejectionCode, field: str | None = None) -> None:
         super().__init__(code.value)
-        self.rejection_class = rejection_class
+        self.rejection_class = CLASS_OF[code]
         self.code = code
         self.field = field
 
@@ -85,7 +99,7 @@ class Envelope:
     type: str
     source: str
     id: str
-    data: bytes
+    data: bytes = field(repr=False)
     tenant: str | None = None
     key: str | None = None
     mac: str | None = None
@@ -116,6 +130,7 @@ _structured_decoder = msgspec.json.Decoder(_Structured)
 
 
 def type_of(message: AnyMessage) -> str:
+    """The CloudEvents ``type`` of a message."""
     if isinstance(message, Operation):
         return "org.oblio.erasure.operate.v1"
     return _type_of[type(message)]
@@ -127,7 +142,7 @@ def pack(
     message: AnyMessage,
     source: str,
     *,
-    id: str | None = None,
+    id: str | None = None,  # noqa: A002 - the attribute's own name
     partition: int | None = None,
     signer: SharedKey | None = None,
     traceparent: str | None = None,
@@ -136,21 +151,25 @@ def pack(
     """The record of a message, in binary mode.
 
     Args:
+        topic: where it goes.
         key: decides the partition (the request's id on sharded topics).
+        message: what it says.
         source: CloudEvents source of the sender, a URI reference.
         id: CloudEvents id, unique within the source; a random one if none is given.
+        partition: where the caller owns the choice of it (sharded topics).
         signer: authenticates the record as a whole.
+        traceparent: W3C trace context.
         data: the message's bytes where they exist already and must go out unchanged (events).
     """
     type_name = type_of(message)
-    id = id or str(uuid.uuid4())
+    event_id = id or str(uuid.uuid4())
     data = data if data is not None else _encoder.encode(message)
     headers: list[tuple[str, bytes]] = [
         ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),
         ("ce_type", type_name.encode()),
         ("ce_source", source.encode()),
-        ("ce_id", id.encode()),
+        ("ce_id", event_id.encode()),
         ("ce_time", datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()),
         ("ce_partitionkey", key.encode()),
     ]
@@ -159,7 +178,7 @@ def pack(
         headers.append(("ce_tenant", tenant.encode()))
     if signer is not None:
         headers.append(("ce_oblkeyid", signer.id.encode()))
-        headers.append(("ce_oblmac", signer.mac(event_content(type_name, source, id, data)).encode()))
+        headers.append(("ce_oblmac", signer.mac(event_content(type_name, source, event_id, data)).encode()))
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
     return Message(topic.value, key.encode(), data, tuple(headers), partition)
@@ -168,9 +187,9 @@ def pack(
 def envelope_of(record: Record) -> Envelope:
     """The CloudEvent in a record, in either mode. Raises :class:`Rejection`."""
     if len(record.value) > MAX_BYTES:
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.TOO_LARGE)
+        raise Rejection(RejectionCode.TOO_LARGE)
     headers = dict(record.headers)
-    content_type = headers.get("content-type", b"")
+    content_type = headers.get("content-type", b"").lower()
     if content_type.startswith(b"application/cloudevents+json") or "ce_specversion" not in headers:
         return _structured(record.value, headers)
     return _binary(record.value, headers)
@@ -179,99 +198,131 @@ def envelope_of(record: Record) -> Envelope:
 def message_of(record: Record) -> tuple[Envelope, AnyMessage]:
     """The envelope and the typed message of a record. Raises :class:`Rejection`."""
     envelope = envelope_of(record)
-    return envelope, decode(envelope, Topic(record.topic))
+    try:
+        topic = Topic(record.topic)
+    except ValueError:
+        raise Rejection(RejectionCode.WRONG_TOPIC) from None
+    return envelope, decode(envelope, topic)
 
 
 def decode(envelope: Envelope, topic: Topic) -> AnyMessage:
     """The typed data of an envelope read from ``topic``. Raises :class:`Rejection`."""
     if envelope.type not in TYPES_OF_TOPIC[topic]:
-        raise _unknown_type(envelope.type)
-    try:
-        message: AnyMessage = _decoders[envelope.type].decode(envelope.data)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from None
-    except msgspec.DecodeError:
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.NOT_JSON) from None
+        _refuse_type(envelope.type)
+    message: AnyMessage = parse(_decoders[envelope.type], envelope.data)
+    if topic is Topic.REQUESTS:
+        _refuse_duplicates(envelope.data)
+    if envelope.tenant is not None and envelope.tenant != getattr(message, "tenant", None):
+        raise Rejection(RejectionCode.BAD_FIELD, "tenant")
     return message
 
 
-def _unknown_type(name: str) -> Rejection:
+def parse(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    """What ``decoder`` makes of ``data``; for bytes that come from others. Raises :class:`Rejection`."""
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Rejection(RejectionCode.NOT_JSON) from None
+
+
+def _refuse_type(name: str) -> NoReturn:
     if name in TYPES:
-        return Rejection(RejectionClass.UNKNOWN, RejectionCode.WRONG_TOPIC, "type")
+        raise Rejection(RejectionCode.WRONG_TOPIC, "type")
     stem, _, version = name.rpartition(".v")
     if version.isdigit() and any(known.rpartition(".v")[0] == stem for known in TYPES):
-        return Rejection(RejectionClass.UNSUPPORTED, RejectionCode.UNSUPPORTED_VERSION, "type")
-    return Rejection(RejectionClass.UNKNOWN, RejectionCode.UNKNOWN_TYPE, "type")
+        raise Rejection(RejectionCode.UNSUPPORTED_VERSION, "type")
+    raise Rejection(RejectionCode.UNKNOWN_TYPE, "type")
 
 
 def _invalid(error: msgspec.ValidationError) -> Rejection:
-    """Where a message does not fit its type. Only the path is taken over: the text may quote the value."""
+    """Where and how a message does not fit its type. The text itself is not taken over: it may quote the value."""
     text = str(error)
-    path = text.rpartition(" - at `")[2].rstrip("`") if " - at `" in text else "$"
-    field = path.removeprefix("$").removeprefix(".").lower()[:80]
-    missing = text.startswith("Object missing required field")
-    if missing:
+    path = path_of(error)
+    if text.startswith("Object missing required field `"):
         name = text.split("`")[1]
-        field = f"{field}.{name}".removeprefix(".")[:80]
-    code = RejectionCode.MISSING_FIELD if missing else RejectionCode.BAD_FIELD
-    return Rejection(RejectionClass.INVALID, code, field if _plain_path(field) else None)
+        return Rejection(RejectionCode.MISSING_FIELD, f"{path}.{name}"[:80] if path else name)
+    wrong_type = text.startswith("Expected `") and ", got `" in text
+    return Rejection(RejectionCode.WRONG_TYPE if wrong_type else RejectionCode.BAD_FIELD, path)
 
 
-def _plain_path(field: str) -> bool:
-    return bool(field) and all(c.isascii() and (c.isalnum() or c in "_.[]$") for c in field)
+def _refuse_duplicates(data: bytes) -> None:
+    """A name given twice is an ambiguity, and of two subjects one would stay unforgotten.
 
-
-def _text(headers: dict[str, bytes], name: str) -> str | None:
-    raw = headers.get(name)
-    if raw is None:
-        return None
+    The decoder takes the last one. This slower look is for what other people's programs write; what we write
+    ourselves has no duplicates.
+    """
     try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.BAD_FIELD, name) from None
+        json.loads(data.decode(), object_pairs_hook=_unique, parse_int=str)
+    except (ValueError, RecursionError):
+        raise Rejection(RejectionCode.NOT_JSON) from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise Rejection(RejectionCode.DUPLICATE_FIELD)
 
 
 def _binary(value: bytes, headers: dict[str, bytes]) -> Envelope:
-    type_name, source, id = (_text(headers, name) for name in ("ce_type", "ce_source", "ce_id"))
     if headers["ce_specversion"] != b"1.0":
-        raise Rejection(RejectionClass.UNSUPPORTED, RejectionCode.UNSUPPORTED_VERSION, "specversion")
-    if not type_name or not source or not id:
-        missing = "type" if not type_name else "source" if not source else "id"
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.MISSING_FIELD, missing)
+        raise Rejection(RejectionCode.UNSUPPORTED_VERSION, "specversion")
     return Envelope(
-        type=type_name,
-        source=source,
-        id=id,
+        type=_attribute("type", _text(headers, "type")),
+        source=_attribute("source", _text(headers, "source")),
+        id=_attribute("id", _text(headers, "id")),
         data=value,
-        tenant=_text(headers, "ce_tenant"),
-        key=_text(headers, "ce_oblkeyid"),
-        mac=_text(headers, "ce_oblmac"),
-        traceparent=_text(headers, "traceparent"),
+        tenant=_optional("tenant", _text(headers, "tenant")),
+        key=_optional("oblkeyid", _text(headers, "oblkeyid")),
+        mac=_optional("oblmac", _text(headers, "oblmac")),
+        traceparent=_trace(headers.get("traceparent", b"").decode(errors="replace")),
     )
 
 
 def _structured(value: bytes, headers: dict[str, bytes]) -> Envelope:
     try:
-        event = _structured_decoder.decode(value)
-    except msgspec.ValidationError as error:
-        # One class for "some JSON, but no CloudEvent": the asker has to look at the envelope first.
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.NOT_A_CLOUDEVENT, _invalid(error).field) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.NOT_JSON) from None
+        event = parse(_structured_decoder, value)
+    except Rejection as rejection:
+        if rejection.code is RejectionCode.NOT_JSON:
+            raise
+        # One code for "some JSON, but no CloudEvent": the asker has to look at the envelope first.
+        raise Rejection(RejectionCode.NOT_A_CLOUDEVENT, rejection.field) from None
+    _refuse_duplicates(value)
     if event.specversion != "1.0":
-        raise Rejection(RejectionClass.UNSUPPORTED, RejectionCode.UNSUPPORTED_VERSION, "specversion")
-    if not event.type or not event.source or not event.id:
-        raise Rejection(RejectionClass.MALFORMED, RejectionCode.MISSING_FIELD)
+        raise Rejection(RejectionCode.UNSUPPORTED_VERSION, "specversion")
     return Envelope(
-        type=event.type,
-        source=event.source,
-        id=event.id,
+        type=_attribute("type", event.type),
+        source=_attribute("source", event.source),
+        id=_attribute("id", event.id),
         data=bytes(event.data),
-        tenant=event.tenant,
-        key=event.oblkeyid,
-        mac=event.oblmac,
-        traceparent=event.traceparent or _text(headers, "traceparent"),
+        tenant=_optional("tenant", event.tenant),
+        key=_optional("oblkeyid", event.oblkeyid),
+        mac=_optional("oblmac", event.oblmac),
+        traceparent=_trace(event.traceparent or headers.get("traceparent", b"").decode(errors="replace")),
     )
+
+
+def _text(headers: dict[str, bytes], attribute: str) -> str | None:
+    raw = headers.get(f"ce_{attribute}")
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        raise Rejection(RejectionCode.NOT_A_CLOUDEVENT, attribute) from None
+
+
+def _attribute(name: str, value: str | None) -> str:
+    if value is None or not _ATTRIBUTE.fullmatch(value):
+        raise Rejection(RejectionCode.NOT_A_CLOUDEVENT, name)
+    return value
+
+
+def _optional(name: str, value: str | None) -> str | None:
+    return None if value is None else _attribute(name, value)
+
+
+def _trace(value: str) -> str | None:
+    """A trace context is a convenience: one that is no such thing is dropped, not refused."""
+    return value if _TRACEPARENT.fullmatch(value) else None
 
 
 __all__ = [
@@ -286,5 +337,6 @@ __all__ = [
     "envelope_of",
     "message_of",
     "pack",
+    "parse",
     "type_of",
 ]

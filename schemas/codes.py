@@ -45,6 +45,8 @@ class RetentionGround(StrEnum):
 
 
 class Capacity(StrEnum):
+    """Whether the installation's operator decides why data is processed, or acts on another's instruction."""
+
     CONTROLLER = "controller"
     PROCESSOR = "processor"
 
@@ -61,6 +63,8 @@ class Channel(StrEnum):
 
 
 class Mode(StrEnum):
+    """How far a request goes, and when."""
+
     TRASH = "trash"
     """Hide now, restorable for 30 days, purge by itself (never after the legal due date)."""
     PURGE = "purge"
@@ -68,12 +72,16 @@ class Mode(StrEnum):
 
 
 class Scope(StrEnum):
+    """What a request names."""
+
     SUBJECT = "subject"
     RECORDS = "records"
     """Only named records of one product."""
 
 
 class Phase(StrEnum):
+    """One part of the work that a product does for a request."""
+
     RESOLVE = "resolve"
     """Find further identifiers of the same person. No effect."""
     TRASH = "trash"
@@ -141,6 +149,8 @@ class Evidence(StrEnum):
 
 
 class End(StrEnum):
+    """How a request ended."""
+
     COMPLETED = "completed"
     COMPLETED_RETAINED = "completed_retained"
     COMPLETED_WAIVED = "completed_waived"
@@ -178,6 +188,8 @@ class ReasonCode(StrEnum):
 
 
 class Role(StrEnum):
+    """In which role somebody acts."""
+
     SUBJECT = "subject"
     PLATFORM = "platform"
     COMPLIANCE = "compliance"
@@ -202,6 +214,7 @@ class RejectionCode(StrEnum):
     TOO_LARGE = "too_large"
     NOT_JSON = "not_json"
     NOT_A_CLOUDEVENT = "not_a_cloudevent"
+    DUPLICATE_FIELD = "duplicate_field"
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"
     BAD_FIELD = "bad_field"

@@ -27,6 +27,7 @@ from schemas.codes import (
     Scope,
 )
 from schemas.messages import Counts, Failure
+from schemas.paths import path_of
 from schemas.types import ActorId, Count, DateText, Digest, HoldId, Millis, Name, Ordinal, RequestId, Tenant
 
 
@@ -172,6 +173,8 @@ class SeenRead(Event, frozen=True, tag="seen_read"):
 
 
 class Replayed(Event, frozen=True, tag="replayed"):
+    """A person had a parked or failing step tried again; ``ceiling`` replaces the step's ceiling of rows."""
+
     step: Name
     phase: Phase
     epoch: Ordinal
@@ -182,6 +185,8 @@ class Replayed(Event, frozen=True, tag="replayed"):
 
 
 class Waived(Event, frozen=True, tag="waived"):
+    """A person decided to do without the step."""
+
     step: Name
     phase: Phase
     actor: ActorId
@@ -201,6 +206,8 @@ class EvidenceNoted(Event, frozen=True, tag="evidence_noted"):
 
 
 class HoldPlaced(Event, frozen=True, tag="hold_placed"):
+    """The request, or its step of one ``product``, waits; a person looks at it again on ``review_on``."""
+
     hold: HoldId
     code: HoldCode
     review_on: DateText
@@ -210,6 +217,8 @@ class HoldPlaced(Event, frozen=True, tag="hold_placed"):
 
 
 class HoldReleased(Event, frozen=True, tag="hold_released"):
+    """The hold is over."""
+
     hold: HoldId
     actor: ActorId
     role: Role
@@ -238,6 +247,8 @@ class Trashed(Event, frozen=True, tag="trashed"):
 
 
 class CancelAsked(Event, frozen=True, tag="cancel_asked"):
+    """Somebody asked to cancel; ``withdrawn``: the subject took the request back."""
+
     actor: ActorId
     role: Role
     reason: ReasonCode
@@ -245,6 +256,8 @@ class CancelAsked(Event, frozen=True, tag="cancel_asked"):
 
 
 class RestoreAsked(Event, frozen=True, tag="restore_asked"):
+    """Somebody asked to bring back what is in the trash."""
+
     actor: ActorId
     role: Role
     reason: ReasonCode
@@ -257,6 +270,8 @@ class SettleStarted(Event, frozen=True, tag="settle_started"):
 
 
 class DeadlineMissed(Event, frozen=True, tag="deadline_missed"):
+    """The legal due date has passed while the request is open; it goes on."""
+
     due_at: Millis
 
 
@@ -325,14 +340,22 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     n: Ordinal
     at: Millis
     event: AnyEvent | BrakeSet
-    v: int = 1
+    v: Ordinal = 1
 
 
 INSTALLATION = "00000000-0000-0000-0000-000000000000"
 """Id of the stream of events that concern no single request (brakes). Its tenant is ``installation``."""
 
+
+class _Version(msgspec.Struct):
+    """As much of an event as every version of it has."""
+
+    v: Ordinal = 1
+
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Recorded)
+_version_decoder = msgspec.json.Decoder(_Version)
 
 
 def encode(recorded: Recorded) -> bytes:
@@ -341,14 +364,39 @@ def encode(recorded: Recorded) -> bytes:
 
 
 def decode(raw: bytes) -> Recorded:
-    """The event in ``raw``. Raises :class:`msgspec.ValidationError` where the bytes are no event of version 1."""
-    recorded = _decoder.decode(raw)
+    """The event in ``raw``. Raises :class:`msgspec.ValidationError` where the bytes are no event of version 1.
+
+    The error names the field or the unknown version and quotes nothing.
+    """
+    try:
+        recorded = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.ValidationError(_why_not(raw, error)) from None
     if recorded.v != 1:
-        raise msgspec.ValidationError(f"event form v{recorded.v} is not known here: upgrade before reading this history")
+        raise msgspec.ValidationError(_unknown_version(recorded.v))
     return recorded
 
 
 def check(raw: bytes) -> None:
-    """Raise unless ``raw`` is a valid event: encoding does not check patterns, so writing decodes once more."""
-    _decoder.decode(raw)
+    """Raise :class:`msgspec.ValidationError` unless ``raw`` is a valid event in canonical form.
 
+    Encoding checks nothing, so whoever writes an event calls this first. Encoding it again finds what a tolerant
+    reader passes over: fields that no event has, and other spellings of the same event.
+    """
+    if encode(decode(raw)) != raw:
+        raise msgspec.ValidationError("the event has unknown fields or is not in canonical form")
+
+
+def _why_not(raw: bytes, error: Exception) -> str:
+    try:
+        version = _version_decoder.decode(raw).v
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        version = 1
+    if version != 1:
+        return _unknown_version(version)
+    path = path_of(error) if isinstance(error, msgspec.ValidationError) else None
+    return f"not an event: see `{path}`" if path else "not an event"
+
+
+def _unknown_version(version: int) -> str:
+    return f"event form v{version} is not known here: upgrade before reading this history"

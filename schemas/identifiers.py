@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,9 @@ class Identifier(msgspec.Struct, frozen=True, order=True):
 
     def __repr__(self) -> str:
         return f"Identifier({self.kind.value}, …)"  # a traceback or a log line must not show whose it is
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("kind", self.kind.value)]
 
     @classmethod
     def of(cls, kind: IdentifierKind, text: str) -> Identifier:

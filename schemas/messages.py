@@ -6,9 +6,8 @@ Reading is tolerant: unknown fields are ignored. Unknown versions are refused by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -70,8 +69,8 @@ class PlainIdentifier(Message, frozen=True):
     def __repr__(self) -> str:
         return f"PlainIdentifier({self.kind.value}, …)"  # a traceback or a log line must not show whose it is
 
-    def __rich_repr__(self) -> Iterator[str]:
-        yield self.kind.value
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("kind", self.kind.value)]
 
 
 class Records(Message, frozen=True):
@@ -87,8 +86,8 @@ class Records(Message, frozen=True):
     def __repr__(self) -> str:
         return f"Records({self.product}, {self.dataset}, {len(self.keys)} keys)"  # a record's id may lead to a person
 
-    def __rich_repr__(self) -> Iterator[str]:
-        yield from (self.product, self.dataset, f"{len(self.keys)} keys")
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("product", self.product), ("dataset", self.dataset), ("keys", len(self.keys))]
 
 
 class SubjectData(Message, frozen=True):
@@ -144,6 +143,8 @@ class Operation(Message, frozen=True, tag_field="op"):
 
 
 class CancelOperation(Operation, frozen=True, tag="cancel"):
+    """End the request before its first purge is dispatched."""
+
     reason: ReasonCode
     withdrawn: bool = False
     """The subject took the request back (``withdrawn``), as against an operator's ``cancelled``."""
@@ -165,11 +166,15 @@ class HoldOperation(Operation, frozen=True, tag="hold"):
 
 
 class ReleaseOperation(Operation, frozen=True, tag="release"):
+    """End a hold."""
+
     hold: HoldId
     reason: ReasonCode
 
 
 class RestoreOperation(Operation, frozen=True, tag="restore"):
+    """Bring back what is in the trash."""
+
     reason: ReasonCode
 
 
@@ -186,6 +191,8 @@ class ReplayOperation(Operation, frozen=True, tag="replay"):
 
 
 class WaiveOperation(Operation, frozen=True, tag="waive"):
+    """Do without a product's step: recorded as a decision, and part of how the request ended."""
+
     product: Name
     reason: ReasonCode
 
@@ -302,13 +309,16 @@ class Counts(Message, frozen=True):
 
     @property
     def add_up(self) -> bool:
+        """Whether every row found is accounted for once."""
         return self.found == self.changed + self.retained + self.skipped
 
     @property
     def changed(self) -> int:
+        """How many rows are not what they were."""
         return self.erased + self.redacted + self.anonymised + self.hidden + self.restored
 
     def plus(self, other: Counts) -> Counts:
+        """The sum, field by field."""
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 

@@ -39,11 +39,16 @@ class BadSignature(Exception):
 
 
 def b64(raw: bytes) -> str:
+    """base64url without padding."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def unb64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    """The bytes of :func:`b64`. Raises :class:`ValueError` on any other spelling of them."""
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if b64(raw) != text:  # padding given, or stray bits in the last character
+        raise ValueError("not base64url without padding")
+    return raw
 
 
 def digest(raw: bytes) -> str:
@@ -70,7 +75,8 @@ class SharedKey:
         return f"SharedKey({self.id!r})"
 
     @classmethod
-    def new(cls, id: str) -> SharedKey:
+    def new(cls, id: str) -> SharedKey:  # noqa: A002 - as the field
+        """A new random key."""
         return cls(id, os.urandom(32))
 
     @cached_property
@@ -82,6 +88,7 @@ class SharedKey:
         return _derive(self.secret, b"oblio mac v1")
 
     def seal(self, plaintext: bytes, associated: bytes) -> str:
+        """Text form of :meth:`seal_bytes`."""
         return b64(self.seal_bytes(plaintext, associated))
 
     def open(self, sealed: str, associated: bytes) -> bytes:
@@ -92,6 +99,7 @@ class SharedKey:
             raise Undecryptable(self.id) from None
 
     def seal_bytes(self, plaintext: bytes, associated: bytes) -> bytes:
+        """Encrypt under a random nonce, bound to ``associated``."""
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, plaintext, associated)
 
@@ -103,6 +111,7 @@ class SharedKey:
             raise Undecryptable(self.id) from None
 
     def mac(self, content: bytes) -> str:
+        """HMAC-SHA-256 over ``content``, as a :data:`schemas.types.Digest`."""
         return b64(hmac.digest(self._mac_key, content, "sha256"))
 
     def verify(self, content: bytes, mac: str) -> None:
@@ -146,9 +155,7 @@ def command_content(command: Command, to: Address) -> bytes:
 
 def ack_context(ack: Ack) -> bytes:
     """Associated data of the identifiers that an ack of ``resolve`` carries."""
-    return _joined(
-        b"oblio ack v1", ack.tenant, ack.request, ack.product, ack.phase, ack.epoch, ack.seq, ack.attempt
-    )
+    return _joined(b"oblio ack v1", ack.tenant, ack.request, ack.product, ack.phase, ack.epoch, ack.seq, ack.attempt)
 
 
 def stop_content(stop: Stop) -> bytes:
@@ -161,7 +168,7 @@ def brake_content(brake: Brake) -> bytes:
     return _joined(b"oblio brake v1", brake.product, brake.stopped, brake.seq, brake.key, brake.tenant)
 
 
-def event_content(type: str, source: str, id: str, data: bytes) -> bytes:
+def event_content(type: str, source: str, id: str, data: bytes) -> bytes:  # noqa: A002 - the attributes' own names
     """What the ``oblmac`` attribute of a CloudEvent authenticates: who says what, byte for byte."""
     return _joined(b"oblio message v1", type, source, id, data)
 
@@ -198,6 +205,6 @@ def public_of(private: bytes) -> bytes:
     return own.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
-def erase_context(tenant: str, source: str, id: str) -> bytes:
+def erase_context(tenant: str, source: str, id: str) -> bytes:  # noqa: A002 - the attribute's own name
     """Associated data of a sealed subject in a request: it cannot be moved into another tenant's or another event."""
     return _joined(b"oblio erase v1", tenant, source, id)

@@ -9,6 +9,8 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Topic(StrEnum):
+    """Name of a topic."""
+
     REQUESTS = "erasure.requests.v1"
     OPERATIONS = "erasure.operations.v1"
     COMMANDS = "erasure.commands.v1"
@@ -26,6 +28,11 @@ class TopicSpec:
     sharded: bool
     retention_ms: int
     description: str
+
+    @property
+    def segment_ms(self) -> int:
+        """Only closed segments are deleted, so a record may outlive its retention by this much: at most a quarter."""
+        return self.retention_ms // 4
 
 
 TOPICS: tuple[TopicSpec, ...] = (

@@ -28,9 +28,9 @@ class Message:
     """
 
     topic: str
-    key: bytes
-    value: bytes
-    headers: Headers = ()
+    key: bytes = field(repr=False)  # a caller's choice: it may be an address, and a log line must not show it
+    value: bytes = field(repr=False)
+    headers: Headers = field(default=(), repr=False)
     partition: int | None = None
 
 
@@ -41,13 +41,14 @@ class Record:
     topic: str
     partition: int
     offset: int
-    key: bytes
-    value: bytes
-    headers: Headers = ()
+    key: bytes = field(repr=False)
+    value: bytes = field(repr=False)
+    headers: Headers = field(default=(), repr=False)
     timestamp_ms: int = 0
 
     @property
     def position(self) -> Position:
+        """Where this record stands."""
         return Position(self.topic, self.partition, self.offset)
 
     def header(self, name: str) -> bytes | None:
@@ -60,6 +61,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TopicPartition:
+    """One partition of one topic, counted from 0."""
+
     topic: str
     partition: int
 
@@ -88,6 +91,8 @@ class Batch:
 
 
 class Publisher(Protocol):
+    """Whatever takes messages for the log."""
+
     def publish(self, messages: Sequence[Message]) -> tuple[Position, ...]:
         """Append the messages and return where each now stands, in the same order.
 
