@@ -120,6 +120,8 @@ class Erase(Message, frozen=True):
         # Year 1 and year 9999 overflow on the way to UTC; before 2001 no time of ours can be (``Millis``).
         if not 2001 < self.received_at.year < 9999:
             raise ValueError("received_at is in no year that can be right")
+        if self.subject is not None and self.sealed is not None:
+            raise ValueError("subject and sealed exclude each other")
 
 
 class Cancel(Message, frozen=True):
@@ -128,6 +130,10 @@ class Cancel(Message, frozen=True):
     tenant: Tenant
     request: RequestId | None = None
     event_id: MessageId | None = None
+
+    def __post_init__(self) -> None:
+        if (self.request is None) is (self.event_id is None):
+            raise ValueError("exactly one of request and event_id is given")
 
 
 # --- operations: API, CLI and the orchestrator itself → the request's owner ----------------------------------------
