@@ -239,3 +239,4 @@ class RejectionCode(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     NOT_POSSIBLE_NOW = "not_possible_now"
     WRONG_TOPIC = "wrong_topic"
+    INTERNAL_ERROR = "internal_error"
