@@ -206,6 +206,7 @@ class RejectionClass(StrEnum):
     UNSUPPORTED = "unsupported"
     UNAUTHENTICATED = "unauthenticated"
     CONFLICT = "conflict"
+    INTERNAL = "internal"
 
 
 class RejectionCode(StrEnum):

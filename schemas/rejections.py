@@ -33,6 +33,7 @@ CLASS_OF: dict[RejectionCode, RejectionClass] = {
     RejectionCode.NOT_THIS_SENDER: RejectionClass.UNAUTHENTICATED,
     RejectionCode.IDEMPOTENCY_CONFLICT: RejectionClass.CONFLICT,
     RejectionCode.NOT_POSSIBLE_NOW: RejectionClass.CONFLICT,
+    RejectionCode.INTERNAL_ERROR: RejectionClass.INTERNAL,
 }
 """The class of each code: a code has one class, wherever it is found."""
 
@@ -82,5 +83,8 @@ ADVICE: dict[RejectionCode, str] = {
         "Give a new request a new id: this source and id came before with another content."
     ),
     RejectionCode.NOT_POSSIBLE_NOW: "Look at the request's state first: it does not allow this any more, or not yet.",
+    RejectionCode.INTERNAL_ERROR: (
+        "Nothing is wrong with the message as far as is known: mend the orchestrator, then resubmit it from quarantine."
+    ),
 }
 """What to do about each code, in one sentence for the person who sent the message or keeps the installation."""
