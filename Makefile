@@ -55,12 +55,14 @@ test: env ## Run every test (ARGS='-k name' for some, WORKERS=0 for one process)
 
 .PHONY: lint
 lint: env ## Check format, style, types and the lock
-	@$(PY) -m ruff format --check --quiet . || { echo "Not formatted as ruff would: make format" >&2; exit 1; }
-	@$(PY) -m ruff check --quiet .
-	@$(PY) -m mypy --no-error-summary $(CHECKED)
-	@! grep -nE '://|^ *--?(index-url|extra-index-url|find-links|trusted-host|i |f )' requirements.lock \
-	    || { echo "requirements.lock names an address: make lock" >&2; exit 1; }
-	@echo "Format, style, types and lock are in order."
+	@ok=true; \
+	$(PY) -m ruff format --check --quiet . || { echo "Not formatted: make format" >&2; ok=false; }; \
+	$(PY) -m ruff check --quiet . || ok=false; \
+	$(PY) -m mypy --no-error-summary $(CHECKED) || ok=false; \
+	if grep -nE '://|^ *--?(index-url|extra-index-url|find-links|trusted-host|i |f )' requirements.lock; then \
+	    echo "requirements.lock names an address: make lock" >&2; ok=false; \
+	fi; \
+	$$ok && echo "Format, style, types and lock are in order."
 
 .PHONY: format
 format: env ## Format, and mend what ruff can mend
