@@ -1,0 +1,427 @@
+"""The bus over PostgreSQL keeps the common promises, and those that are its own."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Unfinished
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from orchestrator.bus import database, groups, records, schema
+from orchestrator.bus.postgres import PostgresBus
+from schemas.transport import BusError, Fenced, Message, OffsetOutOfRange, Position, TopicPartition
+
+pytest.register_assert_rewrite("tests.bus.conformance", "tests.bus.churn")
+
+from tests.bus.conformance import (  # noqa: E402 - after the rewriting of its assertions
+    PATIENCE_S,
+    BusConformance,
+    eventually,
+    joined,
+    messages,
+    offsets,
+    partitions,
+    share,
+    take,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.postgres import Postgres
+
+
+@dataclass
+class PostgresLog:
+    engine: sa.Engine
+    _buses: list[PostgresBus] = field(default_factory=list)
+
+    def topic(self, partitions: int) -> str:
+        name = f"topic.{secrets.token_hex(4)}"
+        PostgresBus.install(self.engine, {name: partitions})
+        return name
+
+    def bus(self, *, impatient: bool = False) -> PostgresBus:
+        limits = {"session_s": 0.5, "patience_s": 0.2} if impatient else {}
+        self._buses.append(PostgresBus(self.engine, **limits))
+        return self._buses[-1]
+
+    def trim(self, topic: str, before_ms: int) -> None:
+        self.bus().trim(topic, before_ms)
+
+    def execute(self, statement: str, **values: object) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(statement), values)
+
+    def close(self) -> None:
+        for bus in self._buses:
+            bus.close()
+
+
+@pytest.fixture(scope="module")
+def home(postgres: Postgres) -> Iterator[str]:
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def log(home: str) -> Iterator[PostgresLog]:
+    engine = sa.create_engine(home, pool_size=10, max_overflow=20)
+    PostgresBus.install(engine, {})
+    made = PostgresLog(engine)
+    yield made
+    made.close()
+    made.execute("DROP SCHEMA bus CASCADE")
+    engine.dispose()
+
+
+class TestPostgresBus(BusConformance):
+    """The common promises."""
+
+
+# Offsets visible in order
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_an_offset_is_not_read_before_a_lower_one_whose_commit_is_slow(log, end):
+    topic = log.topic(2)
+    bus = log.bus()
+    reader = joined(bus, "g", [topic])
+    slow = log.engine.connect()
+    records.append(slow, bus._database.catalogue, [Message(topic, b"k", b"slow", partition=0)])
+    with ThreadPoolExecutor(1) as pool:
+        quick = pool.submit(bus.publish, [Message(topic, b"k", b"quick", partition=0)])
+        with pytest.raises(Unfinished):
+            quick.result(0.1)
+        bus.publish([Message(topic, b"k", b"elsewhere", partition=1)])
+        assert [r.value for r in take(reader, 1)] == [b"elsewhere"]
+        assert reader.poll(10, 0.05).records == ()
+        getattr(slow, end)()
+        slow.close()
+        assert quick.result(PATIENCE_S)[0].offset == (1 if end == "commit" else 0)
+    expected = [b"slow", b"quick"] if end == "commit" else [b"quick"]
+    found = take(reader, len(expected))
+    assert [r.value for r in found] == expected
+    assert offsets(found) == {TopicPartition(topic, 0): list(range(len(expected)))}
+
+
+def test_a_publisher_frozen_in_its_transaction_is_put_out_of_the_way(log, monkeypatch):
+    monkeypatch.setattr(database, "LIMIT_MS", 150)
+    topic, bus = log.topic(1), log.bus()
+    with pytest.raises(sa.exc.DBAPIError), bus._database.atomic() as frozen:  # noqa: PT012 - a scenario
+        records.append(frozen, bus._database.catalogue, messages(topic, 1, mark="frozen"))
+        monkeypatch.setattr(database, "LIMIT_MS", 10_000)
+        bus.publish(messages(topic, 1, mark="quick"))
+        frozen.execute(sa.text("SELECT 1"))
+    assert [r.value for r in take(joined(bus, "g", [topic]), 1)] == [b"quick-0"]
+
+
+# Groups
+
+
+def test_a_restarted_member_takes_its_own_place_and_the_old_one_is_fenced(log):
+    topic = log.topic(3)
+    old = joined(log.bus(), "g", [topic], "one")
+    bus = log.bus()
+    bus.publish(messages(topic, 9))
+    new = joined(bus, "g", [topic], "one")
+    take(new, 9)
+    with pytest.raises(Fenced):
+        old.commit({TopicPartition(topic, 0): 1})
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            old.poll(1, 0.0)
+    assert new.poll(0, 0.0).assigned == set(partitions(bus, topic))
+
+
+def test_a_member_that_is_late_but_alone_keeps_its_partitions(log):
+    topic = log.topic(1)
+    reader = joined(log.bus(), "g", [topic])
+    log.execute("UPDATE bus.members SET expires_at = now() - interval '1 hour'")
+    with log.engine.connect() as connection:
+        assert groups.lost(connection, ["g"]) == []
+    reader.commit({TopicPartition(topic, 0): 0})
+
+
+def test_a_member_removed_while_it_was_away_joins_again_with_nothing_lost(log):
+    topic, bus = log.topic(2), log.bus()
+    reader = joined(bus, "g", [topic])
+    bus.publish(messages(topic, 10, partition=0))
+    take(reader, 10)
+    reader.commit({TopicPartition(topic, 0): 6})
+    log.execute("UPDATE bus.members SET expires_at = now() - interval '1 hour'")
+    other = joined(log.bus(), "g", [topic], "two")
+    other.close()
+    back = reader.poll(500, PATIENCE_S)
+    assert (len(back.assigned), back.records) == (2, ())
+    assert [r.offset for r in take(reader, 4)] == [6, 7, 8, 9]
+
+
+FROZEN = """
+import sys, sqlalchemy as sa
+from orchestrator.bus.postgres import PostgresBus
+from schemas.transport import Fenced, TopicPartition
+address, topic = sys.argv[1:]
+bus = PostgresBus(sa.create_engine(address), session_s=0.6)
+reader = bus.reader("g", [topic], "frozen")
+found = []
+while not found:
+    found = reader.poll(10, 5.0).records
+print("read", flush=True)
+sys.stdin.readline()
+try:
+    reader.commit({TopicPartition(topic, 0): found[-1].offset + 1})
+    print("committed", flush=True)
+except Fenced:
+    print("fenced", flush=True)
+print(len(reader.poll(10, 5.0).records), flush=True)
+bus.close()
+"""
+
+
+def test_a_process_that_was_stopped_past_its_session_wakes_up_fenced(log):
+    topic, bus = log.topic(1), log.bus(impatient=True)
+    bus.publish(messages(topic, 3))
+    address = log.engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", FROZEN, address, topic]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "read\n"
+            process.send_signal(signal.SIGSTOP)
+            two = bus.reader("g", [topic], "two")
+            share(two, all_of=partitions(bus, topic))
+            take(two, 3)
+            two.commit({TopicPartition(topic, 0): 2})
+            process.send_signal(signal.SIGCONT)
+            assert process.communicate("go\n", timeout=PATIENCE_S)[0] == "fenced\n0\n"
+        finally:
+            process.kill()
+    assert bus.committed("g", [TopicPartition(topic, 0)]) == {TopicPartition(topic, 0): 2}
+
+
+# Fairness, speed, thrift
+
+
+def test_a_long_backlog_does_not_keep_the_other_partitions_waiting(log):
+    topic, bus = log.topic(4), log.bus()
+    bus.publish(messages(topic, 900, partition=1) + messages(topic, 3, partition=0) + messages(topic, 3, partition=3))
+    reader = joined(bus, "g", [topic])
+    batch = reader.poll(100, 1.0)
+    assert {at.partition: len(run) for at, run in offsets(batch.records).items()} == {0: 3, 1: 94, 3: 3}
+    reader.seek(TopicPartition(topic, 0), 0)
+    reader.seek(TopicPartition(topic, 3), 0)
+    assert {reader.poll(1, 1.0).records[0].partition for _ in range(3)} == {0, 1, 3}
+
+
+def test_publishing_and_polling_cost_a_fixed_number_of_statements(log):
+    topic, bus = log.topic(12), log.bus()
+    reader = joined(bus, "g", [topic])
+    bus.publish(messages(topic, 1))
+    take(reader, 1)
+    with counted(log.engine) as statements:
+        bus.publish(messages(topic, 500))
+        assert len(statements) == 2  # the limits, and the heads; the rows go by COPY
+        statements.clear()
+        assert len(reader.poll(500, 1.0).records) == 500
+        assert len(statements) == 2  # how far the partitions are, and their records
+
+
+def test_an_idle_reader_asks_the_database_nothing(log):
+    topic, bus = log.topic(2), log.bus()
+    reader = joined(bus, "g", [topic])
+    while reader.poll(10, 0.01).records:
+        pass
+    eventually(lambda: not reader._news.is_set())
+    with counted(log.engine) as statements:
+        for _ in range(10):
+            reader.poll(10, 0.03)
+    assert len(statements) <= 1
+
+
+def test_a_new_record_is_seen_within_milliseconds(log):
+    topic, bus = log.topic(4), log.bus()
+    reader = joined(log.bus(), "g", [topic])
+    seen: list[float] = []
+    arrived = threading.Event()
+
+    def read() -> None:
+        while len(seen) < 20:
+            if reader.poll(10, 5.0).records:
+                seen.append(time.perf_counter())
+                arrived.set()
+
+    waits = []
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        for _ in range(20):
+            arrived.clear()
+            bus.publish(messages(topic, 1))
+            published = time.perf_counter()
+            assert arrived.wait(PATIENCE_S)
+            waits.append(seen[-1] - published)
+        reading.result()
+    assert statistics.median(waits) < 0.05
+
+
+def test_one_connection_of_the_pool_is_enough(log, engine_for):
+    narrow = PostgresLog(engine_for(log.engine.url, pool_size=1, max_overflow=0, pool_timeout=2))
+    topic, bus = log.topic(2), narrow.bus()
+    reader = joined(bus, "g", [topic])
+    bus.publish(messages(topic, 5))
+    take(reader, 5)
+    reader.commit({TopicPartition(topic, 0): 1})
+    narrow.close()
+
+
+# A database that goes away
+
+
+def test_a_restart_of_the_database_is_an_error_and_then_over(log):
+    topic, bus = log.topic(2), log.bus()
+    reader = joined(bus, "g", [topic])
+    bus.publish(messages(topic, 3))
+    take(reader, 3)
+    cut(log.engine)
+    published: list[Position] = []
+    read: set[Position] = set()
+    eventually(lambda: works(lambda: published.extend(bus.publish(messages(topic, 4)))))
+    eventually(lambda: works(lambda: read.update(r.position for r in reader.poll(500, 0.05).records)))
+    eventually(lambda: read.update(r.position for r in reader.poll(500, 0.05).records) or read >= set(published))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(reader.poll, 10, PATIENCE_S)
+        bus.publish(messages(topic, 1))
+        assert waiting.result().records
+
+
+def test_a_database_that_takes_no_connections_is_told_without_its_words(log, postgres):
+    topic, bus = log.topic(1), log.bus()
+    reader = joined(bus, "g", [topic])
+    name = log.engine.url.database
+    postgres._execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    cut(log.engine, postgres.url("postgres"))
+    for attempt in (lambda: bus.publish(messages(topic, 1)), lambda: reader.poll(1, 0.0)):
+        for _ in range(2):
+            with pytest.raises(BusError, match="no connection") as failure:
+                attempt()
+            assert failure.value.__context__ is None
+    reader.close()
+    postgres._execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    eventually(lambda: works(lambda: bus.publish(messages(topic, 1))))
+
+
+def test_errors_name_the_state_and_never_the_data(log):
+    topic, bus = log.topic(1), log.bus()
+    bus.publish(messages(topic, 1))
+    log.execute("UPDATE bus.heads SET next_offset = 0")
+    with pytest.raises(BusError, match=r"publish: .*23505") as failure:
+        bus.publish([Message(topic, b"a.person@example.org", b"secret")])
+    assert failure.value.__context__ is None
+    assert "person" not in str(failure.value)
+
+
+# Retention
+
+
+def test_trimming_leaves_the_young_and_says_how_many_went(log, monkeypatch):
+    monkeypatch.setattr(records, "TRIM_ROWS", 40)
+    topic, bus = log.topic(2), log.bus()
+    bus.publish(messages(topic, 100))
+    reader = joined(bus, "g", [topic])
+    boundary = 1 + max(r.timestamp_ms for r in take(reader, 100))
+    eventually(lambda: time.time_ns() // 1_000_000 > boundary)
+    bus.publish(messages(topic, 7))
+    assert bus.trim(topic, boundary) == 100
+    assert bus.trim(topic, boundary) == 0
+    assert len(take(reader, 7)) == 7
+    with log.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM bus.records")) == 7
+
+
+def test_records_trimmed_while_they_are_read_are_a_gap(log):
+    topic, bus = log.topic(1), log.bus()
+    bus.publish(messages(topic, 10))
+    reader = joined(bus, "g", [topic])
+    take(reader, 4, at_once=4)
+    log.execute("DELETE FROM bus.records")
+    assert reader.poll(10, 1.0).records == ()
+    log.execute("UPDATE bus.heads SET first_offset = next_offset")
+    with pytest.raises(OffsetOutOfRange):
+        reader.poll(10, 1.0)
+
+
+# Installation
+
+
+def test_installing_again_adds_what_is_new_and_refuses_to_change_what_is_there(log):
+    PostgresBus.install(log.engine, {"a": 2})
+    PostgresBus.install(log.engine, {"a": 2, "b": 3})
+    assert [log.bus().partitions(topic) for topic in ("a", "b")] == [2, 3]
+    with pytest.raises(BusError, match="topic a has 2 partitions, not 4"):
+        PostgresBus.install(log.engine, {"a": 4})
+    with pytest.raises(BusError, match="at least one"):
+        PostgresBus.install(log.engine, {"c": 0})
+    log.execute("UPDATE bus.log SET version = :version", version=schema.VERSION + 1)
+    with pytest.raises(BusError, match=f"version {schema.VERSION + 1}"):
+        PostgresBus.install(log.engine, {})
+
+
+def test_two_may_install_at_once(database, engine_for):
+    engine = engine_for(database)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: PostgresBus.install(engine, {"a": 2, "b": 3}), range(4)))
+    bus = PostgresBus(engine)
+    assert bus.partitions("b") == 3
+    bus.close()
+
+
+# Helpers
+
+
+class counted:  # noqa: N801 - reads as a verb
+    """The statements that an engine executes meanwhile."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._statements: list[str] = []
+
+    def _hear(self, *heard: object) -> None:
+        self._statements.append(str(heard[2]))
+
+    def __enter__(self) -> list[str]:
+        sa.event.listen(self._engine, "before_cursor_execute", self._hear)
+        return self._statements
+
+    def __exit__(self, *_: object) -> None:
+        sa.event.remove(self._engine, "before_cursor_execute", self._hear)
+
+
+def cut(engine: sa.Engine, through: str | None = None) -> None:
+    """End every session of this database, as a restart of the server does."""
+    other = sa.create_engine(through or engine.url, poolclass=sa.NullPool)
+    with other.connect() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = :name AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            ),
+            {"name": engine.url.database},
+        )
+
+
+def works(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except BusError:
+        return False
+    return True
