@@ -109,18 +109,32 @@ def make_scratch() -> Path:
 
 
 def _copy(binaries: Path) -> Path:
-    """Copy the server, and the libraries it finds by its own place, to a short-lived folder (40 MB)."""
+    """Copy the server, and the libraries it finds by its own place, to a short-lived folder."""
     package = _wheel(binaries)
     scratch = make_scratch()
+    needless = shutil.ignore_patterns("include", "pkgconfig", "pgxs", "*.a")
     try:
         for part in (binaries.parent, package / ".dylibs", package.with_name(f"{package.name}.libs")):
             if part.exists():
-                shutil.copytree(part, scratch / part.relative_to(package.parent), symlinks=True)
-        subprocess.run(["/bin/chmod", "-R", "a+rX", str(scratch)], check=True)  # noqa: S603
+                target = scratch / part.relative_to(package.parent)
+                shutil.copytree(part, target, symlinks=True, ignore=needless, copy_function=_link_or_copy)
+        for folder in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return scratch
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link what everyone may read anyway; copy, and make readable, what only root may or what is on another disk."""
+    mode = os.stat(source).st_mode  # noqa: PTH116 - shutil gives strings
+    if mode & 0o444 == 0o444:
+        with suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
+    Path(target).chmod(0o755 if mode & 0o100 else 0o644)
 
 
 def _wheel(binaries: Path) -> Path:
