@@ -22,6 +22,7 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -40,6 +41,7 @@ from orchestrator.embedded_reach import (
     as_user,
     find_reach,
     make_scratch,
+    remove_scratch,
 )
 
 if TYPE_CHECKING:
@@ -131,9 +133,10 @@ class EmbeddedPostgres:
             self._owner = os.getpid()
             self._take_folder()
             self._end_orphan()
+            self._clear_scratch()
             self._check_version()
             self._account = account_for(self.data_dir)
-            self._reach = find_reach(self.data_dir, self._account)
+            self._reach = find_reach(self.data_dir, self._account, self._make_scratch)
             self._make_cluster()
             self._launch()
         except BaseException:
@@ -155,10 +158,9 @@ class EmbeddedPostgres:
         if self._reach is not None:
             for descriptor in self._reach.descriptors:
                 os.close(descriptor)
-            if self._reach.scratch is not None:
-                shutil.rmtree(self._reach.scratch, ignore_errors=True)
             self._reach = None
         if self._lock is not None:
+            self._clear_scratch()
             self._lock.close()
             self._lock = None
 
@@ -237,6 +239,13 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(f"process {pid} still serves {self.data_dir}: stop it, then try again")
             time.sleep(0.05)
 
+    def _clear_scratch(self) -> None:
+        """Remove the short-lived folder noted by whoever had the data folder last."""
+        note = self.data_dir / "scratch"
+        if note.exists():
+            remove_scratch(Path(note.read_text()))
+            note.unlink()
+
     def _check_version(self) -> None:
         marker = self.data_dir / "cluster" / "PG_VERSION"
         if marker.exists() and (found := marker.read_text().strip()) != MAJOR:
@@ -277,6 +286,11 @@ class EmbeddedPostgres:
             time.sleep(0.01)
         (self.data_dir / "socket").write_text(str(self._socket_dir))
 
+    def _make_scratch(self) -> Path:
+        scratch = make_scratch()
+        (self.data_dir / "scratch").write_text(str(scratch))
+        return scratch
+
     def _choose_socket_dir(self) -> tuple[Path, str]:
         """Give the folder of the socket as clients name it and as the server does.
 
@@ -289,8 +303,7 @@ class EmbeddedPostgres:
         if longest <= SOCKET_PATH_LIMIT and "," not in str(cluster):  # the setting is a list
             return cluster, str(self._at("cluster"))
         if self._reach.scratch is None:
-            scratch = make_scratch()
-            self._reach = Reach(self._reach.binaries, self._reach.base, self._reach.descriptors, scratch)
+            self._reach = replace(self._reach, scratch=self._make_scratch())
         assert self._reach.scratch is not None
         folder = self._reach.scratch / "socket"
         folder.mkdir(mode=0o700)

@@ -14,9 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAJOR: Final = "18"
+
+SCRATCH: Final = Path("/tmp/oblio-postgres-")  # noqa: S108 - the start of a name that mkdtemp ends
 
 
 class EmbeddedPostgresError(RuntimeError):
@@ -74,7 +79,7 @@ def as_user(account: Account | None) -> dict[str, Any]:
     return arguments
 
 
-def find_reach(data_dir: Path, account: Account | None) -> Reach:
+def find_reach(data_dir: Path, account: Account | None, scratch_maker: Callable[[], Path]) -> Reach:
     """Find how the server's user comes to binaries and data.
 
     Root's folders are often closed to everyone else (`/root`, `mktemp -d`), and opening them is not ours to decide. So
@@ -84,8 +89,10 @@ def find_reach(data_dir: Path, account: Account | None) -> Reach:
     binaries = _binaries()
     if account is None:
         return Reach(binaries, data_dir)
-    scratch = None if _may(account, binaries / "postgres", "x") else _copy(binaries)
-    if scratch is not None:
+    scratch = None
+    if not _may(account, binaries / "postgres", "x"):
+        scratch = scratch_maker()
+        _copy(binaries, scratch)
         binaries = scratch / binaries.relative_to(_wheel(binaries).parent)
     if _may(account, data_dir, "x"):
         return Reach(binaries, data_dir, (), scratch)
@@ -93,8 +100,6 @@ def find_reach(data_dir: Path, account: Account | None) -> Reach:
         data_dir.chmod(data_dir.stat().st_mode | 0o011)  # ours; its parents stay closed
         descriptor = os.open(data_dir, os.O_PATH | os.O_DIRECTORY)
         return Reach(binaries, Path(f"/proc/self/fd/{descriptor}"), (descriptor,), scratch)
-    if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
     raise EmbeddedPostgresError(
         f"PostgreSQL refuses to run as root, and the user {account.name} may not enter {data_dir}: "
         "run as an ordinary user, or choose a folder that others may enter"
@@ -103,27 +108,27 @@ def find_reach(data_dir: Path, account: Account | None) -> Reach:
 
 def make_scratch() -> Path:
     """Make a short-lived folder that every user may pass through; its path is short enough for a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="oblio-postgres-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH.name, dir=SCRATCH.parent))
     folder.chmod(0o711)
     return folder
 
 
-def _copy(binaries: Path) -> Path:
-    """Copy the server, and the libraries it finds by its own place, to a short-lived folder."""
+def remove_scratch(folder: Path) -> None:
+    """Remove a folder of `make_scratch`, and no other, whatever the note that names it says."""
+    if folder.parent == SCRATCH.parent and folder.name.startswith(SCRATCH.name):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(binaries: Path, target: Path) -> None:
+    """Copy the server, and the libraries it finds by its own place."""
     package = _wheel(binaries)
-    scratch = make_scratch()
     needless = shutil.ignore_patterns("include", "pkgconfig", "pgxs", "*.a")
-    try:
-        for part in (binaries.parent, package / ".dylibs", package.with_name(f"{package.name}.libs")):
-            if part.exists():
-                target = scratch / part.relative_to(package.parent)
-                shutil.copytree(part, target, symlinks=True, ignore=needless, copy_function=_link_or_copy)
-        for folder in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
-            folder.chmod(0o755)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    return scratch
+    for part in (binaries.parent, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+        if part.exists():
+            there = target / part.relative_to(package.parent)
+            shutil.copytree(part, there, symlinks=True, ignore=needless, copy_function=_link_or_copy)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import psycopg2
@@ -101,6 +102,7 @@ def test_a_killed_owner_takes_its_server_along_and_the_folder_serves_again(owner
 def test_a_server_whose_watcher_was_killed_too_is_stopped_by_the_next_owner(owner, monkeypatch):
     monkeypatch.setattr("orchestrator.embedded_postgres.ORPHAN_SECONDS", 0.2)
     process, dsn, folder = owner
+    left = (folder / "scratch").read_text() if (folder / "scratch").exists() else None
     (watcher,) = [child for child in psutil.Process(process.pid).children() if "oblio-watcher" in child.cmdline()]
     watcher.kill()
     process.kill()
@@ -108,6 +110,7 @@ def test_a_server_whose_watcher_was_killed_too_is_stopped_by_the_next_owner(owne
     assert query(dsn, "SELECT 1") == 1
     with EmbeddedPostgres(folder, durable=False) as server:
         assert query(server.dsn("kept"), "SELECT 1") == 1
+    assert left is None or not Path(left).exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
