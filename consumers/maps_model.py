@@ -298,12 +298,13 @@ class ObjectDataset(Part, frozen=True, kw_only=True):
 
 
 class LineMatch(Part, frozen=True, kw_only=True):
-    """Lines that name the subject: by a field, or anywhere in a text field."""
+    """Lines whose ``field`` is an identifier of kind ``by``. Mentions within text are a matter of ``scrub``."""
 
     by: IdentifierKind
-    field: Path | None = None
-    text: Path | None = None
-    stored: Stored = Stored.EXACT
+    field: Path
+
+
+Glob = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.*?/\[\]-]{1,200}$")]
 
 
 class LogDataset(Part, frozen=True, kw_only=True):
@@ -311,20 +312,23 @@ class LogDataset(Part, frozen=True, kw_only=True):
 
     marker: ClassVar[str] = "files"
     store: MapName
-    files: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.*?/\[\]-]{1,200}$")]
-    """Glob of closed files, relative to the store's folder."""
-    active: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_./-]{1,200}$")] | None = None
-    """The file that is being written; absent: the newest of ``files`` is left alone until a newer one exists."""
+    files: tuple[Glob, ...]
+    """Patterns of all files, relative to the store's folder."""
+    active: tuple[Glob, ...] = ()
+    """Patterns of the files that are being written; where none exists, the newest plain file counts as one."""
+    rotate: tuple[Text, ...] = ()
+    """Command (with its arguments) that makes the writer let go of the active file; absent: it is overwritten in place."""
     settle_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
     """A file counts as closed when it has not changed for this many seconds."""
     tenant: Path | None = None
     """The field with the tenant; none only in a single-tenant map."""
     created: Path
-    """The field with the line's time (RFC 3339)."""
+    """The field with the line's time."""
     match: tuple[LineMatch, ...]
     action: Action
-    """``redact`` or ``delete`` (the line)."""
+    """``redact``, or ``delete`` (the line)."""
     fields: dict[Path, Treatment] = {}
+    """Treatments in the subject's lines; ``scrub`` works in all lines of the tenant."""
     keep: tuple[Path, ...] = ()
     max_rows: Rows | None = None
 

@@ -29,7 +29,6 @@ from consumers.maps_model import (
     Treatment,
     Value,
     Whose,
-    Word,
 )
 from consumers.maps_reading import Path, Source
 from schemas.identifiers import IdentifierKind
@@ -332,14 +331,14 @@ def _check_log(data_map: DataMap, dataset: LogDataset, path: Path, source: Sourc
     for i, way in enumerate(dataset.match):
         at: Path = (*path, "match", i)
         _check_kind(data_map, way.by, (*at, "by"), source)
-        if (way.field is None) == (way.text is None):
-            source.problem(at, "name either `field:` (is the identifier) or `text:` (mentions it)")
-        elif dataset.action is Action.REDACT:
-            _check_log_reference(data_map, dataset, i, path, source)
+        named = way.field in dataset.fields
+        kept = way.field in dataset.keep and data_map.identifiers.get(way.by) is not Nature.REUSABLE
+        if dataset.action is Action.REDACT and not (named or kept):
+            source.problem(at, f"`{way.field}` names the subject: give it a treatment under `fields:`")
     if dataset.action not in (Action.REDACT, Action.DELETE):
         source.problem((*path, "action"), "lines are redacted or deleted")
-    if (dataset.action is Action.REDACT) != bool(dataset.fields):
-        source.problem((*path, "action"), "`fields:` go with `action: redact`, and only with it")
+    if dataset.action is Action.REDACT and not dataset.fields:
+        source.problem((*path, "action"), "`action: redact` needs `fields:` with a treatment each")
     for field, treatment in dataset.fields.items():
         here: Path = (*path, "fields", field)
         if field in (dataset.tenant, dataset.created):
@@ -349,19 +348,3 @@ def _check_log(data_map: DataMap, dataset: LogDataset, path: Path, source: Sourc
         if isinstance(treatment, JsonPaths | Elements):
             source.problem(here, "a field of a line takes null, `value:`, `scrub:`, `clear` or `truncate_ip`")
         _check_treatment(data_map, treatment, here, source)
-
-
-def _check_log_reference(data_map: DataMap, dataset: LogDataset, i: int, path: Path, source: Source) -> None:
-    way = dataset.match[i]
-    if way.text is not None:
-        treatment = dataset.fields.get(way.text, Word.CLEAR)
-        missing = way.text not in dataset.fields
-        if missing or (isinstance(treatment, Scrub) and way.by not in treatment.scrub):
-            source.problem(
-                (*path, "match", i),
-                f"`{way.text}` mentions the subject: scrub {way.by.value} out of it under `fields:`",
-            )
-    elif way.field not in dataset.fields and (
-        way.field not in dataset.keep or data_map.identifiers.get(way.by) is Nature.REUSABLE
-    ):
-        source.problem((*path, "match", i), f"`{way.field}` names the subject: give it a treatment under `fields:`")

@@ -1,0 +1,91 @@
+"""What the live database says of the mapped tables: the types of their columns.
+
+Parameters are arrays of exactly the column's own type, so that the column's own index serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from consumers.stores.sql_errors import StoreError, store_errors
+from schemas.codes import FailureCode
+
+_COLUMNS = """
+select t.wanted, a.attname, base.typname, base_space.nspname, base.typcategory,
+       element.typname, element_space.nspname, a.attnotnull, a.attgenerated <> ''
+from unnest(%(tables)s::text[]) as t(wanted)
+join pg_attribute a on a.attrelid = to_regclass(t.wanted) and a.attnum > 0 and not a.attisdropped
+join pg_type own on own.oid = a.atttypid
+join pg_type base on base.oid = coalesce(nullif(own.typbasetype, 0), own.oid)
+join pg_namespace base_space on base_space.oid = base.typnamespace
+left join pg_type element on element.oid = base.typelem and base.typcategory = 'A'
+left join pg_namespace element_space on element_space.oid = element.typnamespace
+order by t.wanted, a.attnum
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """One column: ``type`` is ready for a cast; ``element`` is the type of an array's elements, else ``None``."""
+
+    name: str
+    type: str
+    element: str | None
+    category: str
+    not_null: bool
+    generated: bool
+
+    @property
+    def is_text(self) -> bool:
+        return self.category == "S"
+
+    @property
+    def is_json(self) -> bool:
+        return self.type in ("json", "jsonb")
+
+
+TableColumns = Mapping[str, ColumnType]
+
+
+def quoted(name: str) -> str:
+    """A name as SQL, with its schema if it has one. Names come from checked maps or from the catalog."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+
+def read_columns(connection: Connection, tables: Iterable[str]) -> dict[str, dict[str, ColumnType]]:
+    """The columns of each table that exists, in their order. A table that is not there is missing from the answer."""
+    wanted = {quoted(table): table for table in tables}
+    with store_errors():
+        records = connection.exec_driver_sql(_COLUMNS, {"tables": list(wanted)}).all()
+    columns: dict[str, dict[str, ColumnType]] = {}
+    for table, name, type_, space, category, element, element_space, not_null, generated in records:
+        columns.setdefault(wanted[table], {})[name] = ColumnType(
+            name,
+            _typed(type_, space),
+            _typed(element, element_space) if element else None,
+            category,
+            not_null,
+            generated,
+        )
+    return columns
+
+
+def _typed(name: str, space: str) -> str:
+    return name if space == "pg_catalog" else quoted(f"{space}.{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The columns of all mapped tables."""
+
+    tables: Mapping[str, TableColumns]
+
+    def column(self, table: str, name: str) -> ColumnType:
+        """One column. Raises :class:`StoreError` (schema_mismatch) when table or column is not there."""
+        columns = self.tables.get(table)
+        if columns is None or name not in columns:
+            raise StoreError(FailureCode.SCHEMA_MISMATCH, table=table, column=name if columns is not None else None)
+        return columns[name]

@@ -1,0 +1,219 @@
+"""The statements of a data map, compiled to PostgreSQL.
+
+Everything that is special to its dialect is here, in :mod:`consumers.stores.sql_members`, in
+:mod:`consumers.stores.sql_treatments` and in :mod:`consumers.stores.sql_catalog`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consumers.maps_model import (
+    Action,
+    By,
+    Elements,
+    HideValue,
+    ObjectDataset,
+    Scrub,
+    SqlDataset,
+    Treatment,
+)
+from consumers.stores.sql_catalog import quoted
+from consumers.stores.sql_members import Members, Statement
+from consumers.stores.sql_rows import Effect
+from consumers.stores.sql_treatments import Mode, Treated
+
+
+class Compiler(Members):
+    """Compiles one statement. Make a new one for each; nothing is shared between them."""
+
+    # --- statements ------------------------------------------------------------------------------------------------
+
+    def find(self, name: str, effect: Effect) -> Statement:
+        """(ordinal, key…, extras…) of the rows still to be worked, in key order, at most ``limit`` rows."""
+        ctes = self._with(f"hit as ({self._rows(name, effect)})")
+        return self._made(f"{ctes} {self._out(name, 'hit')} limit %(limit)s")
+
+    def count(self, names: Sequence[str], effect: Effect) -> Statement:
+        """(dataset, ordinal, rows) for all the datasets in one go."""
+        parts = [
+            f"select {self._bind(name)}::text, c.ordinal, count(*) from ({self._rows(name, effect)}) as c group by c.ordinal"
+            for name in names
+        ]
+        return self._made(self._with() + " union all ".join(parts))
+
+    def act(self, name: str, effect: Effect, *, given: bool) -> Statement:
+        """Work the rows given by key, or (``not given``) those that are found; (ordinal, key…, extras…) of the changed."""
+        hit = self._given(name) if given else f"hit as materialized ({self._rows(name, effect)})"
+        act = self._act(name, effect)
+        keys = self._key_names(name)
+        ctes = self._with(hit, f"one as ({self._one(keys)})", f"act as ({act})")
+        changed = f"hit join act using ({', '.join(keys)})"
+        return self._made(f"{ctes} {self._out(name, changed, extras=not given)}")
+
+    def verify(self, name: str, effect: Effect) -> Statement:
+        """(ordinal, rows, …) per post-condition, for subjects with a row that breaks one; ``columns`` names them."""
+        conditions = self._conditions(name, effect)
+        counts = [f"count(*) filter (where {condition})" for condition in conditions.values()]
+        broken = " or ".join(f"({condition})" for condition in conditions.values())
+        join = " and ".join(f"d.{quoted(column)} = hit.k{i}" for i, column in enumerate(self._dataset(name).key))
+        table = quoted(self._dataset(name).table)
+        mentions = " join w on w.ordinal = hit.ordinal" if self._mentions else ""
+        sql = (
+            f"{self._with(self._given(name))} select hit.ordinal, {', '.join(counts)}"
+            f" from hit join {table} as d on {join}{mentions}"
+            f" where {broken} group by hit.ordinal"
+        )
+        return self._made(sql, tuple(conditions))
+
+    def link(self, index: int) -> Statement:
+        """(ordinal, kind, value, person, a text per column of the link) of the rows to which identifiers lead."""
+        link = self.map.links[index]
+        dataset = self._dataset(link.dataset)
+        columns = [column for _, column in link.columns()]
+        given = [self._as_text(dataset, column) for column in columns]
+        people = (
+            (link.person,) if link.person else tuple(c for c in dataset.key if c != self.map.tenant_column(dataset))
+        )
+        person = " || '/' || ".join(f"d.{quoted(column)}::text" for column in people)
+        parts = []
+        for way in dataset.match:
+            if isinstance(way, By):
+                select = [f"'{way.by.value}'", "s.value::text", person, *given]
+                parts.append(self._by(dataset, way, select, extra=self._where(dataset.table, "d", link.where)))
+        return self._made(" union ".join(parts))
+
+    def live(self, name: str, columns: Sequence[str]) -> Statement:
+        """(tenant, key…, created, a text per column) of all rows after key ``k0…``, in key order."""
+        dataset = self._dataset(name)
+        tenant = self.map.tenant_column(dataset)
+        keys = [f"d.{quoted(column)}" for column in dataset.key]
+        typed = [f"%(k{i})s::{self._type(dataset.table, column)}" for i, column in enumerate(dataset.key)]
+        created = f"d.{quoted(dataset.created)}::timestamptz" if dataset.created else "null::timestamptz"
+        texts = [self._as_text(dataset, column) for column in columns]
+        selected = [f"d.{quoted(tenant)}" if tenant else "''", *(f"{key}::text" for key in keys), created, *texts]
+        some = " or ".join(f"d.{quoted(column)} is not null" for column in columns)
+        where = [f"({some})", *self._where(dataset.table, "d", dataset.where)]
+        where.append(f"(%(first)s or ({', '.join(keys)}) > ({', '.join(typed)}))")
+        return self._made(
+            f"select {', '.join(selected)} from {quoted(dataset.table)} as d where {' and '.join(where)}"
+            f" order by {', '.join(keys)} limit %(limit)s"
+        )
+
+    # --- parts of statements ---------------------------------------------------------------------------------------
+
+    def _made(self, sql: str, columns: tuple[str | None, ...] = ()) -> Statement:
+        mentions = tuple(self._mentions.values())
+        return Statement(sql, tuple(self._sources.values()), mentions, self._constants, columns)
+
+    def _given(self, name: str) -> str:
+        """The rows that the caller names by key, as a relation."""
+        dataset = self._dataset(name)
+        types = [self._type(dataset.table, column) for column in dataset.key]
+        arrays = ["%(r_o)s::int[]", *(f"%(r_k{i})s::text[]::{type_}[]" for i, type_ in enumerate(types))]
+        names = ", ".join(["ordinal", *self._key_names(name)])
+        return f"hit as (select * from unnest({', '.join(arrays)}) as r({names}))"
+
+    def _with(self, *relations: str) -> str:
+        """The common table expressions, with ``w`` first if anything asked for mentions before."""
+        parts = list(relations)
+        if self._mentions:
+            names = [mention.name for mention in self._mentions.values()]
+            arrays = ["%(w_o)s::int[]", *(f"%({name})s::text[]" for name in names)]
+            parts.insert(0, f"w as (select * from unnest({', '.join(arrays)}) as w({', '.join(['ordinal', *names])}))")
+        return f"with {', '.join(parts)} " if parts else ""
+
+    def _one(self, keys: Sequence[str]) -> str:
+        """The rows to touch, each once: of a row with several subjects all their identifiers count together."""
+        if not self._mentions:
+            return f"select distinct {', '.join(keys)} from hit order by {', '.join(keys)}"
+        glue = {Mode.PATTERN: "'|'", Mode.NUMBERS: "'|'", Mode.VALUES: "E'\\n'"}
+        parts = [f"string_agg(w.{m.name}, {glue[m.mode]}) as {m.name}" for m in self._mentions.values()]
+        names = ", ".join(keys)
+        return f"select {names}, {', '.join(parts)} from hit join w using (ordinal) group by {names} order by {names}"
+
+    def _out(self, name: str, relation: str, *, extras: bool = True) -> str:
+        keys = self._key_names(name)
+        more = [f"x{i}" for i in range(len(self.extras(name)))] if extras else []
+        texts = [f"{key}::text as t{i}" for i, key in enumerate(keys)]
+        return (
+            f"select {', '.join(['ordinal', *texts, *more])} from {relation} order by {', '.join([*keys, 'ordinal'])}"
+        )
+
+    def _act(self, name: str, effect: Effect) -> str:
+        dataset = self._dataset(name)
+        table = quoted(dataset.table)
+        join = " and ".join(f"d.{quoted(column)} = one.k{i}" for i, column in enumerate(dataset.key))
+        back = ", ".join(f"d.{quoted(column)} as k{i}" for i, column in enumerate(dataset.key))
+        if effect is Effect.APPLY and dataset.action is Action.DELETE:
+            return f"delete from {table} as d using one where {join} returning {back}"
+        if effect is Effect.APPLY:
+            treated = self._treated(name, "one")
+            sets = ", ".join(f"{quoted(column)} = {part.wanted}" for column, part in treated.items())
+        else:
+            sets, condition = self._hiding(dataset, effect)
+            join = f"{join} and {condition}"
+        return f"update {table} as d set {sets} from one where {join} returning {back}"
+
+    def _hiding(self, dataset: SqlDataset, effect: Effect) -> tuple[str, str]:
+        hide = dataset.hide
+        assert hide is not None
+        column, type_ = quoted(hide.column), self._type(dataset.table, hide.column)
+        if hide.value is HideValue.TRUE:
+            wanted = "true" if effect is Effect.HIDE else "false"
+            return f"{column} = {wanted}", f"d.{column} is distinct from {wanted}"
+        at = self._instant("%(at)s::timestamptz", type_)
+        if effect is Effect.HIDE:
+            return f"{column} = {at}", f"d.{column} is null"
+        return f"{column} = null", f"d.{column} = {at}"
+
+    def _rows(self, name: str, effect: Effect) -> str:
+        """(ordinal, k…, x…) of the rows of a dataset that are still to be worked."""
+        dataset = self._dataset(name)
+        pending = " or ".join(f"({c})" for c in self._conditions(name, effect).values() if c != "true")
+        extras = [self._extra(dataset, extra) for extra in self.extras(name)]
+        select = [*(f"d.{quoted(column)}" for column in dataset.key), *extras]
+        mentions = effect is Effect.APPLY and any(isinstance(t, Scrub | Elements) for t in dataset.columns.values())
+        members = self._members(name, select, [f"({pending})"] if pending else [], mentions=mentions)
+        names = ["ordinal", *self._key_names(name), *(f"x{i}" for i in range(len(extras)))]
+        columns = ["ordinal", *(f"c{i}" for i in range(len(select)))]
+        renamed = ", ".join(f"m.{column} as {new}" for column, new in zip(columns, names, strict=True))
+        return f"select distinct {renamed} from ({members}) as m"
+
+    def extras(self, name: str) -> tuple[str, ...]:
+        """What :meth:`find` returns beyond the key: columns with objects' keys, and when retention ends."""
+        objects = [d.column for d in self.map.of_kind(ObjectDataset).values() if d.rows == name]
+        until = ["until"] if self._dataset(name).action is Action.RETAIN else []
+        return (*dict.fromkeys(objects), *until)
+
+    def _extra(self, dataset: SqlDataset, extra: str) -> str:
+        if extra == "until" and dataset.retain is not None:
+            return f"to_char({self._until(dataset, dataset.retain.until)} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+        return f"d.{quoted(extra)}::text"
+
+    def _conditions(self, name: str, effect: Effect) -> dict[str | None, str]:
+        """What makes a row one that is still to be worked, by column; ``None``: that it is there at all."""
+        dataset = self._dataset(name)
+        if effect is not Effect.APPLY:
+            assert dataset.hide is not None
+            hidden = f"d.{quoted(dataset.hide.column)}"
+            shown = f"{hidden} is not true" if dataset.hide.value is HideValue.TRUE else f"{hidden} is null"
+            return {dataset.hide.column: shown if effect is Effect.HIDE else f"not ({shown})"}
+        if dataset.action is Action.DELETE:
+            return {None: "true"}
+        if dataset.action is Action.RETAIN:
+            return {}
+        return {column: part.pending for column, part in self._treated(name, "w").items()}
+
+    def _treated(self, name: str, w: str) -> dict[str, Treated]:
+        dataset = self._dataset(name)
+        tenant = self.map.tenant_column(dataset)
+        key = " || '-' || ".join(f"d.{quoted(column)}::text" for column in dataset.key if column != tenant)
+
+        def mention(mode: Mode, kinds: tuple[str, ...]) -> str:
+            return f"{w}.{self._mention(mode, kinds).name}"
+
+        def treated(column: str, treatment: Treatment) -> Treated:
+            return Treated(self.catalog.column(dataset.table, column), treatment, key, self._bind, mention)
+
+        return {column: treated(column, treatment) for column, treatment in dataset.columns.items()}
