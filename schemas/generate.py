@@ -28,7 +28,11 @@ SHARDS = 16  # only what the committed document shows; an installation chooses i
 COMMAND = "python -m schemas.generate"
 
 GLOSSES = glosses_of(messages, events, codes, identifiers)
-EXACTLY_ONE = {"Erase": ("subject", "sealed"), "Cancel": ("request", "event_id")}
+EXACTLY_ONE = {
+    "Erase": ("subject", "sealed"),
+    "SubjectData": ("identifiers", "records"),
+    "Cancel": ("request", "event_id"),
+}
 SIGNED = {Topic.OPERATIONS, Topic.ACKS}  # topics whose every record is authenticated as a whole
 KEY_IS_CALLERS = {Topic.REQUESTS, Topic.REJECTED}
 

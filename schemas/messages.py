@@ -91,10 +91,14 @@ class Records(Message, frozen=True):
 
 
 class SubjectData(Message, frozen=True):
-    """What is sealed of a request: whom or what it names."""
+    """What is sealed of a request: whom it names by ``identifiers``, or else which ``records``."""
 
     identifiers: Annotated[tuple[PlainIdentifier, ...], Meta(max_length=100)] = ()
     records: Records | None = None
+
+    def __post_init__(self) -> None:
+        if self.identifiers and self.records is not None:  # a whole subject, or these records alone?
+            raise ValueError("identifiers and records exclude each other")
 
 
 class Erase(Message, frozen=True):
