@@ -1,0 +1,261 @@
+"""The loop: poll, decide, commit, publish.
+
+A crash anywhere means a batch read again or a record published again, never a lost or doubled decision: events,
+heads, derived rows and the offsets consumed move in one transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.engine import Engine as Database
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator import dispatcher, timekeeper
+from orchestrator.desk import Desk
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.state import State
+from orchestrator.intake import Intake, IntakeSettings
+from orchestrator.keys import KeyRing
+from orchestrator.publisher import Publisher
+from orchestrator.receiver import Receiver
+from orchestrator.store.unit import LostOffsets, LostShard, Unit
+from schemas.topics import Topic
+from schemas.transport import Batch, Bus, BusError, Fenced, OffsetOutOfRange, Reader, Record, TopicPartition
+
+log = structlog.get_logger()
+
+GROUP = "orchestrator"
+TOPICS = (Topic.REQUESTS.value, Topic.OPERATIONS.value, Topic.ACKS.value)
+CACHED_STATES = 20_000
+BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """``instance`` names this process among its siblings; ``shards`` is fixed at installation.
+
+    ``batch``: records per poll. ``idle_s``: how long an idle loop waits for a record, in seconds.
+    """
+
+    instance: str
+    shards: int
+    intake: IntakeSettings = IntakeSettings()
+    batch: int = 500
+    idle_s: float = 0.05
+
+
+def clock() -> int:
+    """Milliseconds of the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Engine:
+    """One instance of the orchestrator. Used by one thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        keys: KeyRing,
+        policy: Policy,
+        settings: EngineSettings,
+        now: Callable[[], int] = clock,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._policy = policy
+        self._settings = settings
+        self._now = now
+        self._receiver = Receiver(keys, Intake(keys, settings.intake), settings.shards)
+        self._publisher = Publisher(database, bus, keys, lambda name: policy.product(name).ceiling)
+        self._reader: Reader | None = None
+        self._generation = -1
+        self._owned: dict[int, int] = {}
+        self._owed: dict[TopicPartition, int] = {}
+        self._cache: OrderedDict[str, State] = OrderedDict()
+        self.gaps: dict[TopicPartition, OffsetOutOfRange] = {}
+        """Partitions that stand still because the log no longer has what is owed: not ready until a person accepts."""
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set. Failures of the log or of the database are waited out."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                self.step(0.0 if failures else self._settings.idle_s)
+                failures = 0
+            except (BusError, SQLAlchemyError, LostShard, LostOffsets) as error:
+                self._recover(error)
+                stop.wait(BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)])
+                failures += 1
+        self.close()
+
+    def step(self, timeout_s: float) -> bool:
+        """One turn of the loop; returns whether anything was done."""
+        batch = self._poll(timeout_s)
+        if batch.generation != self._generation:
+            self._take_over(batch)
+        worked = self._consume(batch.records)
+        worked = self._fire_timers() or worked
+        worked = self._dispatch() or worked
+        return self._publish() or worked
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _poll(self, timeout_s: float) -> Batch:
+        if self._reader is None:
+            self._reader = self._bus.reader(GROUP, TOPICS, self._settings.instance)
+            self._generation = -1
+        try:
+            return self._reader.poll(self._settings.batch, timeout_s)
+        except OffsetOutOfRange as gap:
+            self.gaps[gap.at] = gap
+            log.error("offset_out_of_range", topic=gap.at.topic, partition=gap.at.partition, asked=gap.asked)
+            return Batch((), frozenset(self._owed), self._generation)
+
+    def _recover(self, error: Exception) -> None:
+        """Forget what may be untrue, and read the assignment and the offsets owed from the beginning."""
+        log.warning("engine_recovers", error=type(error).__name__)
+        self._cache.clear()
+        if isinstance(error, Fenced) and self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._owed.clear()
+        self._owned.clear()
+        self._generation = -1
+
+    # --- ownership -------------------------------------------------------------------------------------------------
+
+    def _take_over(self, batch: Batch) -> None:
+        """Take the shards of the partitions assigned, under a new epoch, and go to the offsets owed."""
+        shards = {at.partition for at in batch.assigned if at.topic == Topic.ACKS}
+        with self._database.begin() as connection:
+            connection.execute(
+                sa.text(
+                    """INSERT INTO oblio.shards (shard, epoch, owner) SELECT s, 1, :owner FROM unnest(CAST(:s AS integer[])) s
+                       ORDER BY s ON CONFLICT (shard) DO UPDATE SET epoch = shards.epoch + 1, owner = excluded.owner"""
+                ),
+                {"s": sorted(shards), "owner": self._settings.instance},
+            )
+            owned = connection.execute(
+                sa.text("SELECT shard, epoch FROM oblio.shards WHERE shard = ANY(:s) AND owner = :owner"),
+                {"s": sorted(shards), "owner": self._settings.instance},
+            ).tuples()
+            self._owned = dict(owned.all())
+            self._owed = {at: self._offset_owed(connection, at) for at in batch.assigned}
+        self._cache.clear()
+        assert self._reader is not None  # noqa: S101  it has just polled
+        for at, offset in self._owed.items():
+            self._reader.seek(at, offset)
+        self._generation = batch.generation
+        log.info("shards_taken", shards=sorted(self._owned), instance=self._settings.instance)
+
+    def _offset_owed(self, connection: sa.Connection, at: TopicPartition) -> int:
+        where = {"log": self._bus.identity(at.topic), "partition": at.partition}
+        connection.execute(
+            sa.text(
+                "INSERT INTO oblio.offsets (log, partition, next) VALUES (:log, :partition, 0) ON CONFLICT DO NOTHING"
+            ),
+            where,
+        )
+        found = connection.execute(
+            sa.text("SELECT next FROM oblio.offsets WHERE log = :log AND partition = :partition"), where
+        )
+        return int(found.scalar_one())
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    def _consume(self, records: Sequence[Record]) -> bool:
+        taken, moves = self._owed_records(records)
+        if not taken:
+            return False
+        with self._database.begin() as connection:
+            desk = self._desk(connection)
+            desk.unit.move_offsets(
+                {(self._bus.identity(at.topic), at.partition): (self._owed[at], new) for at, new in moves.items()}
+            )
+            self._receiver.receive(desk, taken)
+            desk.unit.write(desk.changes)
+        self._owed.update(moves)
+        self._remember(desk)
+        assert self._reader is not None  # noqa: S101  the records came from it
+        self._reader.commit(moves)
+        return True
+
+    def _owed_records(self, records: Sequence[Record]) -> tuple[list[Record], dict[TopicPartition, int]]:
+        """The records that come next in their partitions; repeats drop, and after a jump the reader goes back."""
+        assert self._reader is not None  # noqa: S101
+        taken: list[Record] = []
+        next_: dict[TopicPartition, int] = {}
+        for record in records:
+            at = TopicPartition(record.topic, record.partition)
+            owed = next_.get(at, self._owed.get(at, -1))
+            if record.offset == owed:
+                taken.append(record)
+                next_[at] = record.offset + 1
+            elif record.offset > owed >= 0:
+                log.warning("records_skipped", topic=at.topic, partition=at.partition, owed=owed, got=record.offset)
+                self._reader.seek(at, owed)
+        return taken, next_
+
+    def _desk(self, connection: sa.Connection) -> Desk:
+        unit = Unit(connection, self._settings.shards)
+        unit.fence(self._owned)
+        return Desk(unit, self._cache, self._policy, self._now())
+
+    def _remember(self, desk: Desk) -> None:
+        """Keep what was committed at hand, the least recently used going first."""
+        for id, state in desk.changes.states.items():
+            if state.ended:
+                self._cache.pop(id, None)
+            else:
+                self._cache[id] = state
+                self._cache.move_to_end(id)
+        while len(self._cache) > CACHED_STATES:
+            self._cache.popitem(last=False)
+
+    # --- time and the gate -----------------------------------------------------------------------------------------
+
+    def _fire_timers(self) -> bool:
+        if not self._owned:
+            return False
+        with self._database.begin() as connection:
+            due = timekeeper.due_requests(connection, sorted(self._owned), self._now())
+            if not due:
+                return False
+            desk = self._desk(connection)
+            unread = timekeeper.unread(connection, self._bus, due)
+            timekeeper.fire(desk, due, unread)
+            desk.unit.write(desk.changes)
+        self._remember(desk)
+        return True
+
+    def _dispatch(self) -> bool:
+        if not self._owned:
+            return False
+        with self._database.begin() as connection:
+            products = sorted(self._policy.products)
+            ready = dispatcher.select_ready(connection, self._policy, sorted(self._owned), products, self._now())
+            if not ready:
+                return False
+            desk = self._desk(connection)
+            dispatched = dispatcher.dispatch(desk, ready, self._bus)
+            desk.unit.write(desk.changes)
+        self._remember(desk)
+        return dispatched
+
+    def _publish(self) -> bool:
+        if not self._owned:
+            return False
+        return self._publisher.publish(sorted(self._owned)) > 0

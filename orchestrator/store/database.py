@@ -1,0 +1,54 @@
+"""One place where engines are made, and where rows go to and from typed arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, make_url
+
+TRANSACTION_LIMIT = "5s"
+"""No transaction of ours may last longer: it would hold back vacuum and everybody behind its locks."""
+
+
+def database_url(dsn: str) -> str:
+    """``dsn`` for psycopg2: since SQLAlchemy 2.1 a plain ``postgresql://`` means psycopg 3, which we do not use."""
+    url = make_url(dsn)
+    if url.get_backend_name() != "postgresql":
+        raise ValueError(f"the store needs PostgreSQL; the address begins with {url.get_backend_name()}://")
+    return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def connect(dsn: str, *, pool_size: int = 5, application: str = "oblio") -> Engine:
+    """An engine whose sessions read committed rows, use UTC and give up on long transactions."""
+    options = f"-c timezone=UTC -c lock_timeout=3s -c statement_timeout={TRANSACTION_LIMIT} -c jit=off"
+    return sa.create_engine(
+        database_url(dsn),
+        pool_size=pool_size,
+        max_overflow=5,
+        pool_pre_ping=True,
+        connect_args={"options": options, "application_name": application},
+    )
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows turned into one list per column, for ``unnest``."""
+    if not rows:
+        return [[] for _ in range(width)]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def execute_rows(
+    connection: Connection, statement: str, types: Iterable[tuple[str, str]], rows: Sequence[Sequence[Any]], **more: Any
+) -> sa.CursorResult[*tuple[Any, ...]]:
+    """Run ``statement``, whose ``{rows}`` stands for the given rows as a relation ``r`` with the named columns.
+
+    One statement for any number of rows: each column goes over as one typed array.
+    """
+    named = list(types)
+    arrays = ", ".join(f"CAST(:{name}_ AS {kind}[])" for name, kind in named)
+    names = ", ".join(f'"{name}"' for name, _ in named)
+    relation = f"unnest({arrays}) AS r({names})"
+    values = {f"{name}_": column for (name, _), column in zip(named, columns(rows, len(named)), strict=True)}
+    return connection.execute(sa.text(statement.replace("{rows}", relation)), values | more)

@@ -1,0 +1,125 @@
+"""The derived rows of a request: a pure function of its folded state, for the running system and for a rebuild alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.domain.state import IN_FLIGHT, RETRYING, State, Step, StepStatus
+from schemas.codes import Phase
+from schemas.transport import partition_of
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(State)
+
+Row = tuple[Any, ...]
+
+
+def shard_of(request: str, shards: int) -> int:
+    """The shard that owns a request's stream; the same function as the partition of its topics."""
+    return partition_of(request, shards)
+
+
+def freeze(state: State) -> bytes:
+    return _encoder.encode(state)
+
+
+def thaw(raw: bytes | memoryview) -> State:
+    return _decoder.decode(raw)
+
+
+REQUEST_COLUMNS = (
+    ("id", "uuid"),
+    ("tenant", "text"),
+    ("shard", "integer"),
+    ("stage", "text"),
+    ("mode", "text"),
+    ("end", "text"),
+    ("parked", "boolean"),
+    ("held", "boolean"),
+    ("stopping", "boolean"),
+    ("accepted_at", "bigint"),
+    ("due_at", "bigint"),
+    ("ended_at", "bigint"),
+    ("n", "integer"),
+    ("state", "bytea"),
+)
+
+STEP_COLUMNS = (
+    ("request", "uuid"),
+    ("product", "text"),
+    ("tenant", "text"),
+    ("shard", "integer"),
+    ("status", "text"),
+    ("phase", "text"),
+    ("epoch", "integer"),
+    ("attempt", "integer"),
+    ("ready_from", "bigint"),
+    ("due_at", "bigint"),
+    ("in_flight", "boolean"),
+    ("failure", "text"),
+    ("dataset", "text"),
+)
+
+TIMER_COLUMNS = (("request", "uuid"), ("shard", "integer"), ("fire_at", "bigint"))
+
+
+def request_row(state: State, shards: int) -> Row:
+    return (
+        state.id,
+        state.tenant,
+        shard_of(state.id, shards),
+        state.stage.value,
+        state.mode.value,
+        state.end.value if state.end else None,
+        state.parked and not state.ended,
+        bool(state.holds),
+        state.stopping,
+        state.accepted_at,
+        state.due_at,
+        state.ended_at,
+        state.n,
+        freeze(state),
+    )
+
+
+def step_row(state: State, name: str, shards: int) -> Row:
+    step = state.steps[name]
+    return (
+        state.id,
+        name,
+        state.tenant,
+        shard_of(state.id, shards),
+        step.status.value,
+        step.phase.value if step.phase else None,
+        step.epoch,
+        step.attempt,
+        ready_from(state, name),
+        state.due_at,
+        step.status in IN_FLIGHT and not state.ended,
+        step.failure.code.value if step.failure else None,
+        step.failure.dataset if step.failure else None,
+    )
+
+
+def ready_from(state: State, name: str) -> int | None:
+    """From when on the gate may take the step; ``None`` while the request itself forbids it."""
+    step = state.steps[name]
+    if step.status in RETRYING:
+        moment = step.retry_at
+    elif step.status is StepStatus.READY:
+        moment = 0
+    else:
+        return None
+    return moment if moment is not None and state.dispatchable(name, moment) else None
+
+
+def destructive(step: Step) -> bool:
+    """Whether the brakes apply: what only looks, or brings back, may go on."""
+    return step.phase in (Phase.TRASH, Phase.PURGE)
+
+
+def timer_row(state: State, shards: int) -> Row | None:
+    due = state.next_due()
+    return None if due is None else (state.id, shard_of(state.id, shards), due)

@@ -1,0 +1,438 @@
+"""The unit of work: everything one batch changes, written in one transaction.
+
+The order of statements is fixed (shards, offsets, heads, events, then the rest), so that two instances that wrongly
+believe they own the same shard meet at the first statement, and one of them loses there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from orchestrator.domain.state import State
+from orchestrator.store import rows as r
+from orchestrator.store.database import execute_rows
+from schemas.events import Recorded
+
+
+class LostShard(Exception):
+    """Another instance has taken the shard over: drop what was decided and read the assignment anew."""
+
+
+class LostOffsets(Exception):
+    """The offsets in the store are not those this reader began with: another reader moved them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """What is to be published. ``body`` names steps, phase and seq; an identifier is never in it."""
+
+    shard: int
+    kind: str
+    request: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VaultRow:
+    request: str
+    tenant: str
+    key: str
+    sealed: bytes
+    destroy_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    tenant: str
+    digest: bytes
+    request: str
+    derived: bool
+    destroy_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRow:
+    id: str
+    at: int
+    rejection_class: str
+    code: str
+    field: str | None
+    topic: str
+    partition: int
+    offset: int
+    producer: str | None
+    key: str
+    sealed: bytes
+    destroy_at: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch decided. ``states`` holds the last state of each request touched; ``before`` its version at the start."""
+
+    recorded: list[tuple[Recorded, bytes]] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)
+    before: dict[str, State | None] = field(default_factory=dict)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    vault: list[VaultRow] = field(default_factory=list)
+    vault_gone: list[str] = field(default_factory=list)
+    index: list[IndexRow] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    quarantine: list[QuarantineRow] = field(default_factory=list)
+
+
+class Unit:
+    """One open transaction of the engine."""
+
+    def __init__(self, connection: Connection, shards: int) -> None:
+        self.connection = connection
+        self.shards = shards
+
+    # --- before deciding -------------------------------------------------------------------------------------------
+
+    def fence(self, owned: Mapping[int, int]) -> None:
+        """Hold the shards' rows for the time of this transaction. Raises :class:`LostShard`."""
+        found = self.connection.execute(
+            sa.text("SELECT shard, epoch FROM oblio.shards WHERE shard = ANY(:shards) ORDER BY shard FOR SHARE"),
+            {"shards": sorted(owned)},
+        ).all()
+        if {shard: epoch for shard, epoch in found} != dict(owned):
+            raise LostShard
+
+    def move_offsets(self, moves: Mapping[tuple[str, int], tuple[int, int]]) -> None:
+        """Move each (log, partition) from the offset it was read at to the next owed. Raises :class:`LostOffsets`."""
+        if not moves:
+            return
+        rows = [(log, partition, old, new) for (log, partition), (old, new) in sorted(moves.items())]
+        moved = execute_rows(
+            self.connection,
+            """UPDATE oblio.offsets o SET next = r."new" FROM {rows}
+               WHERE o.log = r.log AND o.partition = r.partition AND o.next = r."old" """,
+            (("log", "text"), ("partition", "integer"), ("old", "bigint"), ("new", "bigint")),
+            rows,
+        )
+        if moved.rowcount != len(rows):
+            raise LostOffsets
+
+    def versions(self, ids: Sequence[str]) -> dict[str, int]:
+        """Lock the heads of the streams and return their versions."""
+        if not ids:
+            return {}
+        found = self.connection.execute(
+            sa.text(
+                "SELECT id::text, version FROM oblio.streams WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE"
+            ),
+            {"ids": sorted(ids)},
+        ).all()
+        return {id: version for id, version in found}
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        if not ids:
+            return {}
+        found = self.connection.execute(
+            sa.text("SELECT state FROM oblio.requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+        ).all()
+        return {state.id: state for state in (r.thaw(raw) for (raw,) in found)}
+
+    def submit(self, rows: Sequence[tuple[bytes, str, bytes, str | None, int]]) -> dict[bytes, tuple[str, bytes]]:
+        """Claim submissions by (key, request, body digest, case, destroy at).
+
+        Returns those that were there before, with the request and body they had.
+        """
+        if not rows:
+            return {}
+        types = (("key", "bytea"), ("request", "uuid"), ("body", "bytea"), ("case", "text"), ("destroy_at", "bigint"))
+        fresh = execute_rows(
+            self.connection,
+            """INSERT INTO oblio.submissions (key, request, body, "case", destroy_at)
+               SELECT key, request, body, "case", destroy_at FROM {rows} ORDER BY key
+               ON CONFLICT (key) DO NOTHING RETURNING key""",
+            types,
+            rows,
+        )
+        new = {bytes(key) for (key,) in fresh.all()}
+        old = [row[0] for row in rows if row[0] not in new]
+        if not old:
+            return {}
+        found = self.connection.execute(
+            sa.text("SELECT key, request::text, body FROM oblio.submissions WHERE key = ANY(:keys)"), {"keys": old}
+        ).all()
+        return {bytes(key): (request, bytes(body)) for key, request, body in found}
+
+    def claim_subjects(self, rows: Sequence[tuple[str, bytes, str]]) -> dict[bytes, str]:
+        """Make each (tenant, digest) that of the given request; returns which open request had it before.
+
+        The row is locked until this transaction ends, which settles the race of two requests for one subject.
+        """
+        if not rows:
+            return {}
+        found = execute_rows(
+            self.connection,
+            """INSERT INTO oblio.open_subjects (tenant, digest, request)
+               SELECT tenant, digest, request FROM {rows} ORDER BY tenant, digest
+               ON CONFLICT (tenant, digest) DO UPDATE SET request = excluded.request
+               RETURNING new.digest, old.request::text""",
+            (("tenant", "text"), ("digest", "bytea"), ("request", "uuid")),
+            rows,
+        )
+        return {bytes(digest): request for digest, request in found.all() if request is not None}
+
+    # --- after deciding --------------------------------------------------------------------------------------------
+
+    def write(self, changes: Changes) -> None:
+        """Everything that ``changes`` holds, save offsets (moved at the start)."""
+        if changes.recorded:
+            self._heads(changes)
+            self._events(changes.recorded)
+            self._derived(changes)
+        self._kept(changes)
+        self._outbox(changes.outbox)
+
+    def _heads(self, changes: Changes) -> None:
+        new = [(id, state.n) for id, state in changes.states.items() if changes.before[id] is None]
+        moved = [
+            (id, before.n, state.n)
+            for id, state in changes.states.items()
+            if (before := changes.before[id]) is not None
+        ]
+        if new:
+            execute_rows(
+                self.connection,
+                "INSERT INTO oblio.streams (id, version) SELECT id, version FROM {rows}",
+                (("id", "uuid"), ("version", "integer")),
+                new,
+            )
+        if moved:
+            done = execute_rows(
+                self.connection,
+                """UPDATE oblio.streams s SET version = r."new" FROM {rows} WHERE s.id = r.id AND s.version = r."old" """,
+                (("id", "uuid"), ("old", "integer"), ("new", "integer")),
+                moved,
+            )
+            if done.rowcount != len(moved):
+                raise LostShard
+
+    def _events(self, recorded: Iterable[tuple[Recorded, bytes]]) -> None:
+        execute_rows(
+            self.connection,
+            "INSERT INTO oblio.events (id, n, at, body) SELECT id, n, at, body FROM {rows}",
+            (("id", "uuid"), ("n", "integer"), ("at", "bigint"), ("body", "bytea")),
+            [(event.id, event.n, event.at, raw) for event, raw in recorded],
+        )
+
+    def _derived(self, changes: Changes) -> None:
+        fresh = [state for id, state in changes.states.items() if changes.before[id] is None]
+        known = [state for id, state in changes.states.items() if changes.before[id] is not None]
+        insert_requests(self.connection, fresh, self.shards)
+        update_requests(self.connection, known, self.shards)
+        insert_steps(self.connection, [(state, name) for state in fresh for name in state.steps], self.shards)
+        update_steps(self.connection, _changed_steps(known, changes.before), self.shards)
+        self._timers(changes)
+        insert_waits(self.connection, fresh)
+        self._waits(changes)
+
+    def _timers(self, changes: Changes) -> None:
+        put, gone = [], []
+        for id, state in changes.states.items():
+            before = changes.before[id]
+            row = r.timer_row(state, self.shards)
+            if before is not None and row == r.timer_row(before, self.shards):
+                continue
+            if row is not None:
+                put.append(row)
+            elif before is not None:
+                gone.append(id)
+        put_timers(self.connection, put)
+        _delete(self.connection, "timers", "request", gone)
+
+    def _waits(self, changes: Changes) -> None:
+        gone: list[tuple[str, str]] = []
+        for id, state in changes.states.items():
+            before = changes.before[id]
+            if before is not None and before.behind:
+                gone.extend((id, other) for other in before.behind if other not in state.behind or state.ended)
+        if gone:
+            execute_rows(
+                self.connection,
+                "DELETE FROM oblio.waits w USING {rows} WHERE w.request = r.request AND w.behind = r.behind",
+                (("request", "uuid"), ("behind", "uuid")),
+                gone,
+            )
+
+    def _kept(self, changes: Changes) -> None:
+        if changes.vault:
+            execute_rows(
+                self.connection,
+                """INSERT INTO oblio.vault (request, tenant, key, sealed, destroy_at)
+                   SELECT request, tenant, key, sealed, destroy_at FROM {rows}
+                   ON CONFLICT (request) DO UPDATE SET sealed = excluded.sealed, key = excluded.key""",
+                (
+                    ("request", "uuid"),
+                    ("tenant", "text"),
+                    ("key", "text"),
+                    ("sealed", "bytea"),
+                    ("destroy_at", "bigint"),
+                ),
+                [(v.request, v.tenant, v.key, v.sealed, v.destroy_at) for v in changes.vault],
+            )
+        if changes.index:
+            execute_rows(
+                self.connection,
+                """INSERT INTO oblio.index (tenant, digest, request, derived, destroy_at)
+                   SELECT tenant, digest, request, derived, destroy_at FROM {rows} ON CONFLICT DO NOTHING""",
+                (
+                    ("tenant", "text"),
+                    ("digest", "bytea"),
+                    ("request", "uuid"),
+                    ("derived", "boolean"),
+                    ("destroy_at", "bigint"),
+                ),
+                [(i.tenant, i.digest, i.request, i.derived, i.destroy_at) for i in changes.index],
+            )
+        _delete(self.connection, "vault", "request", changes.vault_gone)
+        _delete(self.connection, "sent", "request", changes.ended)
+        _delete(self.connection, "open_subjects", "request", changes.ended)
+        changes.outbox.extend(self._turns(changes.ended))
+        self._quarantine(changes.quarantine)
+
+    def _turns(self, ended: Sequence[str]) -> list[OutboxRow]:
+        """Who waits behind the requests that ended. Read after their open-subject rows went: see the class of the race
+        in ``tests/store/test_open_subjects.py``."""
+        if not ended:
+            return []
+        found = self.connection.execute(
+            sa.text(
+                """SELECT w.request::text, w.behind::text, q.tenant FROM oblio.waits w
+                   JOIN oblio.requests q ON q.id = w.request WHERE w.behind = ANY(CAST(:ids AS uuid[]))"""
+            ),
+            {"ids": list(ended)},
+        ).all()
+        return [
+            OutboxRow(r.shard_of(behind, self.shards), "turn", waiter, {"ended": behind, "tenant": tenant})
+            for waiter, behind, tenant in found
+        ]
+
+    def _quarantine(self, rows: Sequence[QuarantineRow]) -> None:
+        if not rows:
+            return
+        names = QuarantineRow.__slots__
+        types = {"id": "uuid", "at": "bigint", "partition": "integer", "offset": "bigint", "sealed": "bytea"}
+        listed = ", ".join(f'"{name}"' for name in names)
+        execute_rows(
+            self.connection,
+            f"INSERT INTO oblio.quarantine ({listed}) SELECT {listed} FROM {{rows}} ON CONFLICT DO NOTHING",  # noqa: S608
+            [(name, types.get(name, "bigint" if name.endswith("_at") else "text")) for name in names],
+            [tuple(getattr(row, name) for name in names) for row in rows],
+        )
+
+    def _outbox(self, rows: Sequence[OutboxRow]) -> None:
+        if rows:
+            execute_rows(
+                self.connection,
+                "INSERT INTO oblio.outbox (shard, kind, request, body) SELECT shard, kind, request, body FROM {rows}",
+                (("shard", "integer"), ("kind", "text"), ("request", "uuid"), ("body", "jsonb")),
+                [(row.shard, row.kind, row.request, json.dumps(row.body)) for row in rows],
+            )
+
+
+# --- derived rows: the same statements serve the engine and the rebuild ---------------------------------------------
+
+
+def insert_requests(connection: Connection, states: Sequence[State], shards: int, table: str = "requests") -> None:
+    if states:
+        names = ", ".join(f'"{name}"' for name, _ in r.REQUEST_COLUMNS)
+        execute_rows(
+            connection,
+            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",  # noqa: S608  names are ours
+            r.REQUEST_COLUMNS,
+            [r.request_row(state, shards) for state in states],
+        )
+
+
+def update_requests(connection: Connection, states: Sequence[State], shards: int) -> None:
+    if states:
+        changing = ("stage", "end", "parked", "held", "stopping", "due_at", "ended_at", "n", "state")
+        sets = ", ".join(f'"{name}" = r."{name}"' for name in changing)
+        execute_rows(
+            connection,
+            f"UPDATE oblio.requests q SET {sets} FROM {{rows}} WHERE q.id = r.id",  # noqa: S608
+            r.REQUEST_COLUMNS,
+            [r.request_row(state, shards) for state in states],
+        )
+
+
+def insert_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int, table: str = "steps") -> None:
+    if pairs:
+        names = ", ".join(f'"{name}"' for name, _ in r.STEP_COLUMNS)
+        execute_rows(
+            connection,
+            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",  # noqa: S608
+            r.STEP_COLUMNS,
+            [r.step_row(state, name, shards) for state, name in pairs],
+        )
+
+
+def update_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int) -> None:
+    if pairs:
+        changing = [name for name, _ in r.STEP_COLUMNS if name not in ("request", "product", "tenant", "shard")]
+        sets = ", ".join(f'"{name}" = r."{name}"' for name in changing)
+        execute_rows(
+            connection,
+            f"UPDATE oblio.steps s SET {sets} FROM {{rows}} WHERE s.request = r.request AND s.product = r.product",  # noqa: S608
+            r.STEP_COLUMNS,
+            [r.step_row(state, name, shards) for state, name in pairs],
+        )
+
+
+def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) -> list[tuple[State, str]]:
+    """Only steps whose row changes; a hold or an end changes rows of steps that did not move themselves."""
+    pairs: list[tuple[State, str]] = []
+    for state in states:
+        old = before[state.id]
+        assert old is not None  # noqa: S101  the caller passes known requests only
+        same_gate = (old.holds, old.undo, old.ended, old.vault_gone) == (
+            state.holds,
+            state.undo,
+            state.ended,
+            state.vault_gone,
+        )
+        pairs.extend(
+            (state, name) for name, step in state.steps.items() if not same_gate or step is not old.steps[name]
+        )
+    return pairs
+
+
+def put_timers(connection: Connection, rows: Sequence[r.Row], table: str = "timers") -> None:
+    if rows:
+        execute_rows(
+            connection,
+            f"""INSERT INTO oblio.{table} (request, shard, fire_at) SELECT request, shard, fire_at FROM {{rows}}
+                ON CONFLICT (request) DO UPDATE SET fire_at = excluded.fire_at""",  # noqa: S608
+            r.TIMER_COLUMNS,
+            rows,
+        )
+
+
+def insert_waits(connection: Connection, states: Sequence[State], table: str = "waits") -> None:
+    rows = [(state.id, other) for state in states if not state.ended for other in state.behind]
+    if rows:
+        execute_rows(
+            connection,
+            f"INSERT INTO oblio.{table} (request, behind) SELECT request, behind FROM {{rows}}",  # noqa: S608
+            (("request", "uuid"), ("behind", "uuid")),
+            rows,
+        )
+
+
+def _delete(connection: Connection, table: str, column: str, ids: Sequence[str]) -> None:
+    if ids:
+        connection.execute(
+            sa.text(f'DELETE FROM oblio."{table}" WHERE {column} = ANY(CAST(:ids AS uuid[]))'),  # noqa: S608
+            {"ids": list(ids)},
+        )
