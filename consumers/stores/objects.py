@@ -276,11 +276,10 @@ class _Folder:
             if error.errno in (errno.ELOOP, errno.ENXIO):
                 raise NotAnObject from None
             raise
-        opened = os.fdopen(descriptor, "rb")
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            opened.close()
+            os.close(descriptor)
             raise NotAnObject
-        return opened
+        return os.fdopen(descriptor, "rb")
 
     def _sync_above(self, path: Path) -> None:
         """Sync the nearest folder that is there: an earlier deletion may not have reached the disk."""
@@ -307,12 +306,9 @@ class _Remote:
             raise Unavailable("no root")
 
     def stat(self, key: str) -> ObjectVersion | None:
-        path = self._path(key)
         try:
-            info = self._fs.info(path)
-            if info["type"] != "file":
-                raise NotAnObject
-            tag = _tag_of(info) or self._digest(path)
+            info = self._info(key)
+            tag = _tag_of(info) or self._digest(self._path(key))
         except FileNotFoundError:
             self.check()
             return None
@@ -327,6 +323,7 @@ class _Remote:
                 return DeleteOutcome.CHANGED
         if versions is None:
             try:
+                self._info(key)
                 self._fs.rm_file(self._path(key))
             except FileNotFoundError:
                 self.check()
@@ -351,6 +348,12 @@ class _Remote:
             key = str(path).removeprefix(base)
             if key.startswith(prefix):
                 yield key
+
+    def _info(self, key: str) -> Mapping[str, Any]:
+        info: Mapping[str, Any] = self._fs.info(self._path(key))
+        if info["type"] != "file":
+            raise NotAnObject
+        return info
 
     def _path(self, key: str) -> str:
         path = f"{self._root}/{key}"
