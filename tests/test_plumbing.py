@@ -144,6 +144,14 @@ def test_the_lock_names_no_address():
     assert re.findall(r"://|--(?:extra-)?index-url|--find-links|--trusted-host|^-[if] ", text, re.MULTILINE) == []
 
 
+def test_the_kafka_libraries_load_without_a_warning_we_do_not_know():
+    import faust
+    import kafka
+
+    assert kafka.KafkaConsumer
+    assert faust.App
+
+
 # -- make and CI ------------------------------------------------------------------------------------------------------
 
 WANTED = {"help", "env", "demo", "dev", "test", "lint", "format", "schemas", "simulate", "bench-w1", "lock", "clean"}
