@@ -340,10 +340,13 @@ D = TypeVar("D", SqlDataset, ObjectDataset, LogDataset)
 class Link(Part, frozen=True, kw_only=True):
     """Rows of ``dataset`` lead from one identifier to others: ``gives`` maps a kind to the column(s) that hold it.
 
-    One row is one person, unless ``person`` names the column that tells people apart.
+    It starts from the dataset's own ``by:`` matches and from ``match``: identifiers that lead to the person but by
+    themselves are no reason to erase the row, as a phone that a household shares. One row is one person, unless
+    ``person`` names the column that tells people apart.
     """
 
     dataset: MapName
+    match: tuple[By, ...] = ()
     gives: dict[IdentifierKind, Column | tuple[Column, ...]]
     person: Column | None = None
     where: tuple[Condition, ...] = ()
@@ -410,9 +413,27 @@ class DataMap(Part, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> frozenset[IdentifierKind]:
-        """Kinds by which this product finds a subject's records."""
-        sql = {way.by for d in self.of_kind(SqlDataset).values() for way in d.match if isinstance(way, By)}
-        return frozenset(sql | {way.by for d in self.of_kind(LogDataset).values() for way in d.match})
+        """Kinds by which this product finds a subject's records, or takes mentions out of them."""
+        kinds = {way.by for d in self.of_kind(SqlDataset).values() for way in d.match if isinstance(way, By)}
+        kinds |= {way.by for d in self.of_kind(LogDataset).values() for way in d.match}
+        for treatment in self._treatments():
+            if isinstance(treatment, Scrub):
+                kinds.update(treatment.scrub)
+            elif isinstance(treatment, Elements):
+                kinds.update(treatment.elements)
+        return frozenset(kinds)
+
+    def _treatments(self) -> Iterator[Treatment]:
+        for dataset in self.datasets.values():
+            if isinstance(dataset, SqlDataset):
+                yield from dataset.columns.values()
+            elif isinstance(dataset, LogDataset):
+                yield from dataset.fields.values()
+
+    def starts(self, link: Link) -> tuple[By, ...]:
+        """From which identifiers a link starts."""
+        own = [way for way in self.sql(link.dataset).match if isinstance(way, By)]
+        return (*own, *(way for way in link.match if way not in own))
 
     @property
     def supplies(self) -> frozenset[IdentifierKind]:
@@ -425,8 +446,10 @@ class DataMap(Part, frozen=True, kw_only=True):
 
     def matches(self, kinds: Collection[str]) -> bool:
         """Whether any identifier of these kinds leads to records here, at once or by this product's own links."""
-        read = {way.by for link in self.links for way in self.sql(link.dataset).match if isinstance(way, By)}
-        return any(kind in kinds for kind in self.needs | read)
+        sql = {way.by for d in self.of_kind(SqlDataset).values() for way in d.match if isinstance(way, By)}
+        lines = {way.by for d in self.of_kind(LogDataset).values() for way in d.match}
+        links = {way.by for link in self.links for way in self.starts(link)}
+        return any(kind in kinds for kind in sql | lines | links)
 
     def digest(self) -> str:
         """SHA-256 of the canonical form, base64url without padding: layout, comments and key order do not change it."""

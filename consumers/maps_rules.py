@@ -76,8 +76,11 @@ def _check_links(data_map: DataMap, source: Source) -> None:
         dataset = data_map.datasets.get(link.dataset)
         if not isinstance(dataset, SqlDataset):
             source.problem((*path, "dataset"), f"there is no SQL dataset `{link.dataset}`")
-        elif not any(isinstance(way, By) for way in dataset.match):
-            source.problem((*path, "dataset"), f"`{link.dataset}` has no `by:` match to start from")
+            continue
+        if not data_map.starts(link):
+            source.problem(path, f"`{link.dataset}` has no `by:` match to start from; give this link a `match:`")
+        for j, way in enumerate(link.match):
+            _Sql(data_map, link.dataset, dataset, source, path).by(way, ("match", j))
         for kind in link.gives:
             _check_kind(data_map, kind, (*path, "gives", kind.value), source)
         _check_conditions(link.where, path, source)
@@ -114,9 +117,11 @@ def _check_conditions(where: tuple[Condition, ...], path: Path, source: Source) 
 class _Sql:
     """The rules of one SQL dataset."""
 
-    def __init__(self, data_map: DataMap, name: str, dataset: SqlDataset, source: Source) -> None:
+    def __init__(
+        self, data_map: DataMap, name: str, dataset: SqlDataset, source: Source, path: Path | None = None
+    ) -> None:
         self.map, self.name, self.dataset, self.source = data_map, name, dataset, source
-        self.path: Path = ("datasets", name)
+        self.path: Path = path or ("datasets", name)
         self.order = list(data_map.datasets)
         self.tenant = data_map.tenant_column(dataset)
         self.single_tenant = isinstance(data_map.tenancy, str)
@@ -131,7 +136,7 @@ class _Sql:
         for i, way in enumerate(self.dataset.match):
             _check_conditions(way.where, (*self.path, "match", i), self.source)
             if isinstance(way, By):
-                self._by(way, ("match", i))
+                self.by(way, ("match", i))
             else:
                 self._of(way, ("match", i))
         self._action()
@@ -147,7 +152,8 @@ class _Sql:
         if dataset.tenant and dataset.tenant_by_parent:
             self._bad(("tenant",), "a table has a tenant column or none; take away `tenant` or `tenant_by_parent`")
 
-    def _by(self, way: By, at: Path) -> None:
+    def by(self, way: By, at: Path) -> None:
+        """The rules of one match by identifier."""
         _check_kind(self.map, way.by, (*self.path, *at, "by"), self.source)
         for i, join in enumerate(way.through):
             _check_conditions(join.where, (*self.path, *at, "through", i), self.source)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from consumers.maps_model import Action, By, DataMap, SqlDataset
 from consumers.stores.sql_batch import Batch, row_parameters
 from consumers.stores.sql_catalog import Catalog, quoted, read_columns
-from consumers.stores.sql_errors import StoreError, store_errors
+from consumers.stores.sql_errors import StoreError, execute, store_errors
 from consumers.stores.sql_links import link
 from consumers.stores.sql_members import Scope, Statement
 from consumers.stores.sql_rows import Effect, Linked, Live, Rows, Target, Unmet
@@ -67,12 +67,12 @@ class SqlStore:
         Compiling to machine code is switched off: its set-up costs more than these statements run.
         """
         parameters = {"lock": str(self.settings.lock_timeout_ms), "statement": str(self.settings.statement_timeout_ms)}
-        with store_errors():
-            connection.exec_driver_sql(
-                "select set_config('lock_timeout', %(lock)s, true), set_config('jit', 'off', true),"
-                " set_config('statement_timeout', %(statement)s, true)",
-                parameters,
-            )
+        execute(
+            connection,
+            "select set_config('lock_timeout', %(lock)s, true), set_config('jit', 'off', true),"
+            " set_config('statement_timeout', %(statement)s, true)",
+            parameters,
+        )
 
     def extras(self, dataset: str) -> tuple[str, ...]:
         """The names of ``Rows.extras``: object-key columns that lead to files, then ``until`` where rows are retained."""
@@ -107,21 +107,23 @@ class SqlStore:
 
     def link(self, connection: Connection, batch: Batch) -> dict[int, Linked]:
         """Where the targets' identifiers lead, by the map's links. Found values are in normal form."""
-        statements = [self._compiled(connection, "link", index) for index in range(len(self.map.links))]
+        mine = [index for index, found in enumerate(self.map.links) if found.dataset in self.datasets]
+        statements = {index: self._compiled(connection, "link", index) for index in mine}
         return link(self.map, statements, batch, lambda sql, frontier: self._run(connection, sql, frontier, {}))
 
     def size(self, connection: Connection, dataset: str) -> int:
         """About how many rows the dataset's table has: the planner's estimate, or a count where there is none yet."""
-        table = quoted(self.map.sql(dataset).table)
-        with store_errors():
-            estimate = connection.exec_driver_sql(
-                "select reltuples::bigint from pg_class where oid = to_regclass(%(table)s)", {"table": table}
-            ).scalar()
-            if estimate is None:
-                raise StoreError(FailureCode.SCHEMA_MISMATCH, table=self.map.sql(dataset).table)
-            if estimate > 0:
-                return int(estimate)
-            return int(connection.exec_driver_sql(f"select count(*) from {table}").scalar_one())
+        table = self.map.sql(dataset).table
+        estimate = execute(
+            connection,
+            "select reltuples::bigint from pg_class where oid = to_regclass(%(table)s)",
+            {"table": quoted(table)},
+        )
+        if not estimate:
+            raise StoreError(FailureCode.SCHEMA_MISMATCH, table=table)
+        if estimate[0][0] > 0:
+            return int(estimate[0][0])
+        return int(execute(connection, f"select count(*) from {quoted(table)}", {})[0][0])
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
@@ -273,9 +275,9 @@ class SqlStore:
         """The columns' types, read once. :meth:`forget` after the schema changed."""
         if self._catalog is None:
             tables = {self.map.sql(name).table for name in self.datasets}
-            for name in self.datasets:
-                for way in self.map.sql(name).match:
-                    tables.update(join.table for join in way.through) if isinstance(way, By) else None
+            ways = [way for name in self.datasets for way in self.map.sql(name).match if isinstance(way, By)]
+            ways += [way for link in self.map.links for way in link.match]
+            tables.update(join.table for way in ways for join in way.through)
             self._catalog = Catalog(read_columns(connection, sorted(tables)))
         return self._catalog
 
@@ -293,8 +295,7 @@ class SqlStore:
         *,
         restoring: bool = False,
     ) -> Sequence[Any]:
-        with store_errors(restoring=restoring):
-            return connection.exec_driver_sql(statement.sql, {**batch.parameters(statement), **more}).all()
+        return execute(connection, statement.sql, {**batch.parameters(statement), **more}, restoring=restoring)
 
 
 def _live(dataset: str, width: int, columns: Sequence[tuple[str, str]], record: Sequence[Any]) -> list[Live]:

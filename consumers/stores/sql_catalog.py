@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from consumers.stores.sql_errors import StoreError, store_errors
+from consumers.stores.sql_errors import StoreError, execute
 from schemas.codes import FailureCode
 
 _COLUMNS = """
@@ -58,8 +58,7 @@ def quoted(name: str) -> str:
 def read_columns(connection: Connection, tables: Iterable[str]) -> dict[str, dict[str, ColumnType]]:
     """The columns of each table that exists, in their order. A table that is not there is missing from the answer."""
     wanted = {quoted(table): table for table in tables}
-    with store_errors():
-        records = connection.exec_driver_sql(_COLUMNS, {"tables": list(wanted)}).all()
+    records = execute(connection, _COLUMNS, {"tables": list(wanted)})
     columns: dict[str, dict[str, ColumnType]] = {}
     for table, name, type_, space, category, element, element_space, not_null, generated in records:
         columns.setdefault(wanted[table], {})[name] = ColumnType(

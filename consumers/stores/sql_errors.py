@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schemas.codes import FailureCode
@@ -64,15 +66,27 @@ def store_errors(*, restoring: bool = False) -> Iterator[None]:
 
     ``restoring``: a violated constraint means that a row cannot come back from the trash.
     """
-    failure: StoreError | None = None
     try:
         yield
-    except DBAPIError as error:
-        failure = _of_driver(error, restoring=restoring)
-    except SQLAlchemyError:
-        failure = StoreError(FailureCode.INTERNAL_ERROR)
-    if failure is not None:
-        raise failure  # outside the handler, so that no traceback carries the driver's text along
+    except SQLAlchemyError as error:
+        raise _translated(error, restoring=restoring) from None
+
+
+def execute(
+    connection: Connection, sql: str, parameters: Mapping[str, Any], *, restoring: bool = False
+) -> Sequence[Any]:
+    """All rows of one statement. Raises :class:`StoreError`; nothing of the driver's error hangs on it."""
+    try:
+        return connection.exec_driver_sql(sql, dict(parameters)).all()
+    except SQLAlchemyError as error:
+        failure = _translated(error, restoring=restoring)
+    raise failure  # outside the handler: not even the context of the traceback quotes data
+
+
+def _translated(error: SQLAlchemyError, *, restoring: bool) -> StoreError:
+    if isinstance(error, DBAPIError):
+        return _of_driver(error, restoring=restoring)
+    return StoreError(FailureCode.INTERNAL_ERROR)
 
 
 def _of_driver(error: DBAPIError, *, restoring: bool) -> StoreError:

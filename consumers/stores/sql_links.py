@@ -7,7 +7,7 @@ may be a family's: it is only looked up to see who else has it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class _Trail:
         return Linked({kind: frozenset(values) for kind, values in derived.items()}, persons, frozenset(shared))
 
 
-def link(data_map: DataMap, statements: Sequence[Statement], batch: Batch, run: Run) -> dict[int, Linked]:
+def link(data_map: DataMap, statements: Mapping[int, Statement], batch: Batch, run: Run) -> dict[int, Linked]:
     """What the links of a map say of each whole subject of a batch. Targets with named records are left out."""
     trails = {
         target.ordinal: _Trail(target, {(kind, v) for kind, values in target.identifiers.items() for v in values})
@@ -69,7 +69,7 @@ def link(data_map: DataMap, statements: Sequence[Statement], batch: Batch, run: 
         for trail in trails.values():
             trail.asked |= trail.known
         asked = Batch(frontier)
-        for index, statement in enumerate(statements):
+        for index, statement in statements.items():
             _follow(data_map, trails, index, run(statement, asked))
     return {ordinal: trail.linked() for ordinal, trail in trails.items()}
 
@@ -84,7 +84,7 @@ def _next(trail: _Trail) -> Target:
 
 def _follow(data_map: DataMap, trails: dict[int, _Trail], index: int, records: Sequence[Any]) -> None:
     columns = list(data_map.links[index].columns())
-    for ordinal, kind, value, person, *texts in records:
+    for ordinal, _, kind, value, person, *texts in records:
         trail = trails[ordinal]
         identifier = (kind, value)
         if data_map.reusable(kind) and not trail.given(identifier):

@@ -94,7 +94,7 @@ class Members:
         keys = [f"d.{quoted(column)}" for column in dataset.key] if claims else []
         conditions = [*self._where(dataset.table, "d", dataset.where), *self._unexpired(dataset), *extra]
         parts = self._routes(name, dataset, [*select, *keys], conditions, mentions=mentions)
-        rows = " union ".join(parts) if parts else self._nothing(len(select) + len(keys))
+        rows = " union ".join(parts) if parts else self._nothing(dataset, [*select, *keys])
         for claim in claims:
             rows = self._unclaimed(rows, claim, len(select), len(keys))
         return rows
@@ -119,9 +119,9 @@ class Members:
             return True
         return any(isinstance(way, Of) and self._reachable(way.of) for way in self._dataset(name).match)
 
-    def _nothing(self, columns: int) -> str:
-        names = "".join(f", null as c{i}" for i in range(columns))
-        return f"select null::int as ordinal, null::text as tenant{names} where false"
+    def _nothing(self, dataset: SqlDataset, select: Sequence[str]) -> str:
+        none = f"(select null::int as ordinal, null::text as tenant) as s, {quoted(dataset.table)} as d"
+        return self._select(select, none, ["false"], mentions=False)
 
     def _claimants(self, name: str) -> list[str]:
         """Datasets of the same table whose rows are not this one's: the subject's own before mentions in others'."""

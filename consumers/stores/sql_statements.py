@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from consumers.maps_model import (
     Action,
-    By,
     Elements,
     HideValue,
     ObjectDataset,
@@ -67,7 +66,7 @@ class Compiler(Members):
         return self._made(sql, tuple(conditions))
 
     def link(self, index: int) -> Statement:
-        """(ordinal, kind, value, person, a text per column of the link) of the rows to which identifiers lead."""
+        """(ordinal, tenant, kind, value, person, a text per column of the link) of the rows to which identifiers lead."""
         link = self.map.links[index]
         dataset = self._dataset(link.dataset)
         columns = [column for _, column in link.columns()]
@@ -77,10 +76,9 @@ class Compiler(Members):
         )
         person = " || '/' || ".join(f"d.{quoted(column)}::text" for column in people)
         parts = []
-        for way in dataset.match:
-            if isinstance(way, By):
-                select = [f"'{way.by.value}'", "s.value::text", person, *given]
-                parts.append(self._by(dataset, way, select, extra=self._where(dataset.table, "d", link.where)))
+        for way in self.map.starts(link):
+            select = [f"'{way.by.value}'", "s.value::text", person, *given]
+            parts.append(self._by(dataset, way, select, extra=self._where(dataset.table, "d", link.where)))
         return self._made(" union ".join(parts))
 
     def live(self, name: str, columns: Sequence[str]) -> Statement:
