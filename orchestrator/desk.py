@@ -36,6 +36,7 @@ class Desk:
         self.now = now
         self._cache = cache
         self._loaded: dict[str, State] = {}
+        self._told: dict[str, OutboxRow] = {}
 
     def load(self, ids: Iterable[str]) -> None:
         """Lock the streams and have their present states at hand."""
@@ -87,12 +88,11 @@ class Desk:
 
     def _publish_events(self, shard: int, id: str, first: int, last: int) -> None:
         """One row for all that this transaction adds to a stream."""
-        for position, row in enumerate(self.changes.outbox):
-            if row.kind == "events" and row.request == id:
-                merged = {"first": row.body["first"], "last": last}
-                self.changes.outbox[position] = OutboxRow(shard, "events", id, merged)
-                return
-        self.changes.outbox.append(OutboxRow(shard, "events", id, {"first": first, "last": last}))
+        row = self._told.get(id)
+        if row is None:
+            row = self._told[id] = OutboxRow(shard, "events", id, {"first": first})
+            self.changes.outbox.append(row)
+        row.body["last"] = last
 
     def _consequences(self, shard: int, state: State, event: e.AnyEvent) -> None:
         match event:

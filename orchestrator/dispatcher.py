@@ -6,75 +6,29 @@ first (by day), then tenants in turn; never more in flight per product than its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from collections.abc import Sequence
 
 from orchestrator import timekeeper
 from orchestrator.desk import Desk
 from orchestrator.domain.commands import Dispatch
 from orchestrator.domain.policy import Policy
+from orchestrator.store.unit import Unit
 from schemas.transport import Bus
 
 Selection = dict[str, list[str]]
 """Products to dispatch, per request."""
 
-_READY = sa.text(
-    """
-SELECT g.product, s.request::text
-FROM unnest(CAST(:products AS text[]), CAST(:free AS integer[])) AS g(product, free)
-CROSS JOIN LATERAL (
-    SELECT request, tenant, due_at, ready_from,
-           row_number() OVER (PARTITION BY due_at / 86400000, tenant ORDER BY ready_from, request) AS turn
-    FROM (
-        SELECT request, tenant, due_at, ready_from FROM oblio.steps t
-        WHERE t.product = g.product AND t.ready_from <= :now AND t.shard = ANY(:shards)
-          AND (t.phase NOT IN ('trash', 'purge') OR NOT EXISTS (
-              SELECT FROM oblio.brakes b WHERE b.tenant IN ('', t.tenant) AND b.product IN ('', t.product)))
-        ORDER BY due_at LIMIT :horizon
-    ) nearest
-    ORDER BY due_at / 86400000 NULLS LAST, turn LIMIT g.free
-) s
-"""
-)
 
-_IN_FLIGHT = sa.text(
-    "SELECT product, count(*) FROM oblio.steps WHERE in_flight AND product = ANY(:products) GROUP BY product"
-)
-
-HORIZON = 5_000
-"""How many ready steps per product are looked at for taking tenants in turn."""
-
-
-def select_ready(
-    connection: Connection, policy: Policy, shards: Sequence[int], products: Sequence[str], now: int
-) -> Selection:
+def select_ready(unit: Unit, policy: Policy, shards: Sequence[int], now: int) -> Selection:
     """The steps that may go out at ``now``, grouped by request so that one command can address several products."""
-    free = _free(connection, policy, products)
-    if not free:
-        return {}
-    found = connection.execute(
-        _READY,
-        {
-            "products": list(free),
-            "free": list(free.values()),
-            "now": now,
-            "shards": list(shards),
-            "horizon": HORIZON,
-        },
-    )
+    products = sorted(policy.products)
+    flying = unit.in_flight(products)
+    free = {name: room for name in products if (room := policy.product(name).window - flying.get(name, 0)) > 0}
     selection: Selection = {}
-    for product, request in found:
-        selection.setdefault(request, []).append(product)
+    if free:
+        for product, request in unit.ready(free, shards, now):
+            selection.setdefault(request, []).append(product)
     return selection
-
-
-def _free(connection: Connection, policy: Policy, products: Sequence[str]) -> Mapping[str, int]:
-    """How many more steps each product may have in flight."""
-    flying: dict[str, int] = dict(connection.execute(_IN_FLIGHT, {"products": list(products)}).tuples().all())
-    free = {name: policy.product(name).window - flying.get(name, 0) for name in products}
-    return {name: room for name, room in free.items() if room > 0}
 
 
 def dispatch(desk: Desk, ready: Selection, bus: Bus) -> bool:
@@ -84,11 +38,10 @@ def dispatch(desk: Desk, ready: Selection, bus: Bus) -> bool:
     """
     desk.load(ready)
     again = [request for request, names in ready.items() if _sent_before(desk, request, names)]
-    facts = timekeeper.unread(desk.unit.connection, bus, again) if again else {}
+    unread = timekeeper.unread(desk, bus, again) if again else {}
     went = False
     for request, names in ready.items():
-        unread = timekeeper.unread_products(facts.get(request, {}), names) if request in facts else frozenset()
-        going = tuple(name for name in names if name not in unread)
+        going = tuple(name for name in names if name not in unread.get(request, frozenset()))
         went = bool(going and desk.apply(request, Dispatch(going))) or went
     return went
 

@@ -12,9 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 import structlog
-from sqlalchemy.engine import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import dispatcher, timekeeper
@@ -25,6 +23,7 @@ from orchestrator.intake import Intake, IntakeSettings
 from orchestrator.keys import KeyRing
 from orchestrator.publisher import Publisher
 from orchestrator.receiver import Receiver
+from orchestrator.store.store import Store
 from orchestrator.store.unit import LostOffsets, LostShard, Unit
 from schemas.topics import Topic
 from schemas.transport import Batch, Bus, BusError, Fenced, OffsetOutOfRange, Reader, Record, TopicPartition
@@ -39,13 +38,12 @@ BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """``instance`` names this process among its siblings; ``shards`` is fixed at installation.
+    """``instance`` names this process among its siblings.
 
     ``batch``: records per poll. ``idle_s``: how long an idle loop waits for a record, in seconds.
     """
 
     instance: str
-    shards: int
     intake: IntakeSettings = IntakeSettings()
     batch: int = 500
     idle_s: float = 0.05
@@ -61,20 +59,20 @@ class Engine:
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
         bus: Bus,
         keys: KeyRing,
         policy: Policy,
         settings: EngineSettings,
         now: Callable[[], int] = clock,
     ) -> None:
-        self._database = database
+        self._store = store
         self._bus = bus
         self._policy = policy
         self._settings = settings
         self._now = now
-        self._receiver = Receiver(keys, Intake(keys, settings.intake), settings.shards)
-        self._publisher = Publisher(database, bus, keys, lambda name: policy.product(name).ceiling)
+        self._receiver = Receiver(keys, Intake(keys, settings.intake), store.shards)
+        self._publisher = Publisher(store, bus, keys, lambda name: policy.product(name).ceiling)
         self._reader: Reader | None = None
         self._generation = -1
         self._owned: dict[int, int] = {}
@@ -139,40 +137,20 @@ class Engine:
 
     def _take_over(self, batch: Batch) -> None:
         """Take the shards of the partitions assigned, under a new epoch, and go to the offsets owed."""
-        shards = {at.partition for at in batch.assigned if at.topic == Topic.ACKS}
-        with self._database.begin() as connection:
-            connection.execute(
-                sa.text(
-                    """INSERT INTO oblio.shards (shard, epoch, owner) SELECT s, 1, :owner FROM unnest(CAST(:s AS integer[])) s
-                       ORDER BY s ON CONFLICT (shard) DO UPDATE SET epoch = shards.epoch + 1, owner = excluded.owner"""
-                ),
-                {"s": sorted(shards), "owner": self._settings.instance},
-            )
-            owned = connection.execute(
-                sa.text("SELECT shard, epoch FROM oblio.shards WHERE shard = ANY(:s) AND owner = :owner"),
-                {"s": sorted(shards), "owner": self._settings.instance},
-            ).tuples()
-            self._owned = dict(owned.all())
-            self._owed = {at: self._offset_owed(connection, at) for at in batch.assigned}
+        shards = sorted(at.partition for at in batch.assigned if at.topic == Topic.ACKS)
+        self._owned = self._store.take_shards(shards, self._settings.instance)
+        owed = self._store.offsets_owed(sorted(self._place(at) for at in batch.assigned))
+        self._owed = {at: owed[self._place(at)] for at in batch.assigned}
         self._cache.clear()
         assert self._reader is not None  # noqa: S101  it has just polled
         for at, offset in self._owed.items():
             self._reader.seek(at, offset)
         self._generation = batch.generation
-        log.info("shards_taken", shards=sorted(self._owned), instance=self._settings.instance)
+        log.info("shards_taken", shards=shards, instance=self._settings.instance)
 
-    def _offset_owed(self, connection: sa.Connection, at: TopicPartition) -> int:
-        where = {"log": self._bus.identity(at.topic), "partition": at.partition}
-        connection.execute(
-            sa.text(
-                "INSERT INTO oblio.offsets (log, partition, next) VALUES (:log, :partition, 0) ON CONFLICT DO NOTHING"
-            ),
-            where,
-        )
-        found = connection.execute(
-            sa.text("SELECT next FROM oblio.offsets WHERE log = :log AND partition = :partition"), where
-        )
-        return int(found.scalar_one())
+    def _place(self, at: TopicPartition) -> tuple[str, int]:
+        """The name under which the offset is kept: an offset of another log means nothing here."""
+        return self._bus.identity(at.topic), at.partition
 
     # --- records ---------------------------------------------------------------------------------------------------
 
@@ -180,11 +158,9 @@ class Engine:
         taken, moves = self._owed_records(records)
         if not taken:
             return False
-        with self._database.begin() as connection:
-            desk = self._desk(connection)
-            desk.unit.move_offsets(
-                {(self._bus.identity(at.topic), at.partition): (self._owed[at], new) for at, new in moves.items()}
-            )
+        with self._store.unit(self._owned) as unit:
+            unit.move_offsets({self._place(at): (self._owed[at], new) for at, new in moves.items()})
+            desk = self._desk(unit)
             self._receiver.receive(desk, taken)
             desk.unit.write(desk.changes)
         self._owed.update(moves)
@@ -209,9 +185,7 @@ class Engine:
                 self._reader.seek(at, owed)
         return taken, next_
 
-    def _desk(self, connection: sa.Connection) -> Desk:
-        unit = Unit(connection, self._settings.shards)
-        unit.fence(self._owned)
+    def _desk(self, unit: Unit) -> Desk:
         return Desk(unit, self._cache, self._policy, self._now())
 
     def _remember(self, desk: Desk) -> None:
@@ -230,28 +204,26 @@ class Engine:
     def _fire_timers(self) -> bool:
         if not self._owned:
             return False
-        with self._database.begin() as connection:
-            due = timekeeper.due_requests(connection, sorted(self._owned), self._now())
+        with self._store.unit(self._owned) as unit:
+            due = unit.due(sorted(self._owned), self._now(), timekeeper.LIMIT)
             if not due:
                 return False
-            desk = self._desk(connection)
-            unread = timekeeper.unread(connection, self._bus, due)
-            timekeeper.fire(desk, due, unread)
-            desk.unit.write(desk.changes)
+            desk = self._desk(unit)
+            timekeeper.fire(desk, self._bus, due)
+            unit.write(desk.changes)
         self._remember(desk)
         return True
 
     def _dispatch(self) -> bool:
         if not self._owned:
             return False
-        with self._database.begin() as connection:
-            products = sorted(self._policy.products)
-            ready = dispatcher.select_ready(connection, self._policy, sorted(self._owned), products, self._now())
+        with self._store.unit(self._owned) as unit:
+            ready = dispatcher.select_ready(unit, self._policy, sorted(self._owned), self._now())
             if not ready:
                 return False
-            desk = self._desk(connection)
+            desk = self._desk(unit)
             dispatched = dispatcher.dispatch(desk, ready, self._bus)
-            desk.unit.write(desk.changes)
+            unit.write(desk.changes)
         self._remember(desk)
         return dispatched
 

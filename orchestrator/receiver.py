@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import msgspec
-import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.brakes import set_brake
 from orchestrator.desk import Desk, UnknownRequest
@@ -104,7 +104,7 @@ class Receiver:
             self._reject(desk, item.record, Rejection(Code.UNKNOWN_REQUEST, "request"))
         except NotPossible:
             self._reject(desk, item.record, Rejection(Code.NOT_POSSIBLE_NOW))
-        except sa.exc.SQLAlchemyError:
+        except SQLAlchemyError:
             raise
         except Exception as error:
             self._internal(desk, item.record, error)
@@ -209,17 +209,8 @@ class Receiver:
         """A cancel goes to the owner of the stream, by the operations topic."""
         request = cancel.request
         if request is None:
-            key = submission_key(envelope.source, cancel.event_id or "")
-            request = desk.unit.connection.execute(
-                sa.text("SELECT request::text FROM oblio.submissions WHERE key = :key"), {"key": key}
-            ).scalar()
-        tenant = (
-            request
-            and desk.unit.connection.execute(
-                sa.text("SELECT tenant FROM oblio.requests WHERE id = CAST(:id AS uuid)"), {"id": request}
-            ).scalar()
-        )
-        if not request or tenant != cancel.tenant:
+            request = desk.unit.submission(submission_key(envelope.source, cancel.event_id or ""))
+        if request is None or desk.unit.tenant_of(request) != cancel.tenant:
             raise Rejection(Code.UNKNOWN_REQUEST, "request")
         shard = shard_of(request, self._shards)
         desk.changes.outbox.append(OutboxRow(shard, "cancel", request, {"tenant": cancel.tenant}))
@@ -267,16 +258,7 @@ class Receiver:
         ids = sorted(
             {item.message.request for item in items if isinstance(item.message, m.Ack) and item.message.sealed}
         )
-        if not ids:
-            return {}
-        found = desk.unit.connection.execute(
-            sa.text(
-                """SELECT request::text, tenant, key, sealed FROM oblio.vault
-                   WHERE request = ANY(CAST(:ids AS uuid[])) ORDER BY request FOR UPDATE"""
-            ),
-            {"ids": ids},
-        )
-        return {request: self._vault.open(request, tenant, key, bytes(raw)) for request, tenant, key, raw in found}
+        return {row.request: self._vault.open_row(row) for row in desk.unit.vault_entries(ids)}
 
     # --- rejections ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from orchestrator.keys import KeyRing
+from orchestrator.store.unit import VaultRow
 from schemas.identifiers import Identifier, IdentifierKind
 from schemas.messages import Records, SealedSubject
 from schemas.sealing import SharedKey, b64
@@ -74,6 +75,9 @@ class Vault:
         """Raises :class:`schemas.sealing.Undecryptable`, or :class:`KeyError` where the key epoch is destroyed."""
         plain = self._key(key).open_bytes(sealed, _context(request, tenant))
         return _decoder.decode(plain)
+
+    def open_row(self, row: VaultRow) -> Subject:
+        return self.open(row.request, row.tenant, row.key, row.sealed)
 
     def _key(self, id: str) -> SharedKey:
         return self.keys.vault[id]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from orchestrator.desk import Desk
 from orchestrator.domain.commands import Tick
 from schemas.topics import Topic
@@ -14,54 +11,39 @@ from schemas.transport import Bus, TopicPartition
 
 LIMIT = 500
 
+Unread = Mapping[str, frozenset[str]]
+"""Per request, the products that have not read its last command."""
+
 
 def group_of(product: str) -> str:
     """The consumer group in which a product reads its commands."""
     return f"product.{product}"
 
 
-def due_requests(connection: Connection, shards: Sequence[int], now: int) -> list[str]:
-    """Open requests of ``shards`` for which time alone changes something now."""
-    found = connection.execute(
-        sa.text(
-            "SELECT request::text FROM oblio.timers WHERE shard = ANY(:shards) AND fire_at <= :now ORDER BY fire_at LIMIT :limit"
-        ),
-        {"shards": list(shards), "now": now, "limit": LIMIT},
-    )
-    return list(found.scalars())
+def unread(desk: Desk, bus: Bus, requests: Sequence[str]) -> Unread:
+    """Which products have not read the last command of each of ``requests`` (loaded at the desk).
 
-
-def unread(connection: Connection, bus: Bus, requests: Sequence[str]) -> Mapping[str, Mapping[str, bool] | None]:
-    """Per request and product that it has in flight: whether the request's last command is still unread by it.
-
-    ``None`` for a request whose command is still in the outbox: nobody can have read it.
+    A command that is still in the outbox can have been read by nobody. The last command of a request may concern
+    other products than the one asked about; then the answer errs towards waiting, for as long as that product reads
+    nothing at all.
     """
-    ids = {"ids": list(requests)}
-    waiting = set(
-        connection.execute(
-            sa.text(
-                "SELECT DISTINCT request::text FROM oblio.outbox WHERE kind = 'command' AND request = ANY(CAST(:ids AS uuid[]))"
-            ),
-            ids,
-        ).scalars()
-    )
-    sent = connection.execute(
-        sa.text(
-            """SELECT s.request::text, t.product, s.partition, s."offset" FROM oblio.sent s
-               JOIN oblio.steps t ON t.request = s.request WHERE s.request = ANY(CAST(:ids AS uuid[]))"""
-        ),
-        ids,
-    ).all()
-    read_up_to = _committed(bus, {product for _, product, _, _ in sent}, {partition for _, _, partition, _ in sent})
-    found: dict[str, dict[str, bool] | None] = dict.fromkeys(waiting)
-    for request, product, partition, offset in sent:
-        of_request = found.setdefault(request, {})
-        if of_request is not None:
-            of_request[product] = read_up_to[product][partition] <= offset
+    unpublished = desk.unit.unpublished(requests)
+    sent = desk.unit.sent(requests)
+    products = {request: frozenset(desk.state(request).steps) for request in requests}
+    committed = _committed(bus, frozenset().union(*products.values()), {partition for partition, _ in sent.values()})
+    found: dict[str, frozenset[str]] = {}
+    for request in requests:
+        if request in unpublished:
+            found[request] = products[request]
+        elif request in sent:
+            partition, offset = sent[request]
+            found[request] = frozenset(name for name in products[request] if committed[name][partition] <= offset)
+        else:
+            found[request] = frozenset()
     return found
 
 
-def _committed(bus: Bus, products: set[str], partitions: set[int]) -> dict[str, dict[int, int]]:
+def _committed(bus: Bus, products: frozenset[str], partitions: set[int]) -> dict[str, dict[int, int]]:
     at = [TopicPartition(Topic.COMMANDS.value, partition) for partition in sorted(partitions)]
     return {
         product: {place.partition: offset for place, offset in bus.committed(group_of(product), at).items()}
@@ -69,17 +51,9 @@ def _committed(bus: Bus, products: set[str], partitions: set[int]) -> dict[str, 
     }
 
 
-def unread_products(facts: Mapping[str, bool] | None, products: Sequence[str]) -> frozenset[str]:
-    """Those of ``products`` that have not read their last command, by the facts of :func:`unread`."""
-    if facts is None:
-        return frozenset(products)
-    return frozenset(product for product in products if facts.get(product, False))
-
-
-def fire(desk: Desk, requests: Sequence[str], facts: Mapping[str, Mapping[str, bool] | None]) -> None:
+def fire(desk: Desk, bus: Bus, requests: Sequence[str]) -> None:
     """Tell each request that time has passed."""
     desk.load(requests)
+    known = unread(desk, bus, requests)
     for request in requests:
-        state = desk.state(request)
-        known = facts.get(request, {})
-        desk.apply(request, Tick(unread=unread_products(known, tuple(state.steps))))
+        desk.apply(request, Tick(unread=known[request]))

@@ -52,7 +52,7 @@ class Retry:
 
         The jitter is taken from the ids, so that the same history always takes the same decisions.
         """
-        plain = min(self.longest, self.first * self.factor ** min(attempt - 1, 30))
+        plain: int = min(self.longest, self.first * self.factor ** min(attempt - 1, 30))
         seed = hashlib.sha256(f"{request}/{step}/{attempt}".encode()).digest()
         return plain // 2 + plain * int.from_bytes(seed[:4], "big") // 2**32
 

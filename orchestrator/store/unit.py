@@ -7,7 +7,7 @@ believe they own the same shard meet at the first statement, and one of them los
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from orchestrator.domain.state import State
 from orchestrator.store import rows as r
 from orchestrator.store.database import execute_rows
-from schemas.events import Recorded
+from schemas.events import INSTALLATION, BrakeSet, Recorded, check, encode
 
 
 class LostShard(Exception):
@@ -85,6 +85,29 @@ class Changes:
     index: list[IndexRow] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
+
+
+READY_HORIZON = 5_000
+"""How many ready steps per product are looked at for taking tenants in turn."""
+
+_READY = sa.text(
+    """
+SELECT g.product, s.request::text
+FROM unnest(CAST(:products AS text[]), CAST(:free AS integer[])) AS g(product, free)
+CROSS JOIN LATERAL (
+    SELECT request, due_at,
+           row_number() OVER (PARTITION BY due_at / 86400000, tenant ORDER BY ready_from, request) AS turn
+    FROM (
+        SELECT request, tenant, due_at, ready_from FROM oblio.steps t
+        WHERE t.product = g.product AND t.ready_from <= :now AND t.shard = ANY(:shards)
+          AND (t.phase NOT IN ('trash', 'purge') OR NOT EXISTS (
+              SELECT FROM oblio.brakes b WHERE b.tenant IN ('', t.tenant) AND b.product IN ('', t.product)))
+        ORDER BY due_at LIMIT :horizon
+    ) nearest
+    ORDER BY due_at / 86400000 NULLS LAST, turn, request LIMIT g.free
+) s
+"""
+)
 
 
 class Unit:
@@ -182,6 +205,113 @@ class Unit:
             rows,
         )
         return {bytes(digest): request for digest, request in found.all() if request is not None}
+
+    def submission(self, key: bytes) -> str | None:
+        """The request that a submission led to."""
+        found = self.connection.execute(
+            sa.text("SELECT request::text FROM oblio.submissions WHERE key = :key"), {"key": key}
+        )
+        request: str | None = found.scalar()
+        return request
+
+    def tenant_of(self, request: str) -> str | None:
+        found = self.connection.execute(
+            sa.text("SELECT tenant FROM oblio.requests WHERE id = CAST(:id AS uuid)"), {"id": request}
+        )
+        tenant: str | None = found.scalar()
+        return tenant
+
+    def vault_entries(self, requests: Sequence[str]) -> list[VaultRow]:
+        """The vault entries of ``requests``, locked."""
+        if not requests:
+            return []
+        found = self.connection.execute(
+            sa.text(
+                """SELECT request::text, tenant, key, sealed, destroy_at FROM oblio.vault
+                   WHERE request = ANY(CAST(:ids AS uuid[])) ORDER BY request FOR UPDATE"""
+            ),
+            {"ids": list(requests)},
+        )
+        return [VaultRow(request, tenant, key, bytes(sealed), at) for request, tenant, key, sealed, at in found]
+
+    def due(self, shards: Sequence[int], now: int, limit: int) -> list[str]:
+        """Open requests of ``shards`` for which time alone changes something now, the longest overdue first."""
+        found = self.connection.execute(
+            sa.text(
+                """SELECT request::text FROM oblio.timers WHERE shard = ANY(:shards) AND fire_at <= :now
+                   ORDER BY fire_at LIMIT :limit"""
+            ),
+            {"shards": list(shards), "now": now, "limit": limit},
+        )
+        return list(found.scalars())
+
+    def unpublished(self, requests: Sequence[str]) -> set[str]:
+        """Those of ``requests`` whose command is still in the outbox."""
+        found = self.connection.execute(
+            sa.text(
+                """SELECT DISTINCT request::text FROM oblio.outbox
+                   WHERE kind = 'command' AND request = ANY(CAST(:ids AS uuid[]))"""
+            ),
+            {"ids": list(requests)},
+        )
+        return set(found.scalars())
+
+    def sent(self, requests: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Partition and offset of the last command of each of ``requests``."""
+        found = self.connection.execute(
+            sa.text(
+                """SELECT request::text, partition, "offset" FROM oblio.sent WHERE request = ANY(CAST(:ids AS uuid[]))"""
+            ),
+            {"ids": list(requests)},
+        )
+        return {request: (partition, offset) for request, partition, offset in found}
+
+    def in_flight(self, products: Sequence[str]) -> dict[str, int]:
+        """How many steps each of ``products`` has in flight."""
+        found = self.connection.execute(
+            sa.text(
+                "SELECT product, count(*) FROM oblio.steps WHERE in_flight AND product = ANY(:products) GROUP BY product"
+            ),
+            {"products": list(products)},
+        )
+        return dict(found.tuples().all())
+
+    def ready(self, free: Mapping[str, int], shards: Sequence[int], now: int) -> list[tuple[str, str]]:
+        """(product, request) of the steps that may go out, at most ``free`` of each product.
+
+        Nearest due date first (by day), then tenants in turn; what a brake stops is left out.
+        """
+        found = self.connection.execute(
+            _READY,
+            {
+                "products": list(free),
+                "free": list(free.values()),
+                "now": now,
+                "shards": list(shards),
+                "horizon": READY_HORIZON,
+            },
+        )
+        return [(product, request) for product, request in found]
+
+    def append_brake(self, event: Callable[[int], Recorded]) -> Recorded:
+        """Append the event that ``event`` makes of its position to the installation's stream, and fold it.
+
+        Written at once and not with the batch: the next brake of the same batch counts on from here.
+        """
+        self.connection.execute(
+            sa.text("INSERT INTO oblio.streams (id, version) VALUES (CAST(:id AS uuid), 0) ON CONFLICT DO NOTHING"),
+            {"id": INSTALLATION},
+        )
+        recorded = event(self.versions([INSTALLATION])[INSTALLATION] + 1)
+        raw = encode(recorded)
+        check(raw)
+        self._events([(recorded, raw)])
+        self.connection.execute(
+            sa.text("UPDATE oblio.streams SET version = :n WHERE id = CAST(:id AS uuid)"),
+            {"n": recorded.n, "id": INSTALLATION},
+        )
+        fold_brake(self.connection, recorded)
+        return recorded
 
     # --- after deciding --------------------------------------------------------------------------------------------
 
@@ -436,3 +566,18 @@ def _delete(connection: Connection, table: str, column: str, ids: Sequence[str])
             sa.text(f'DELETE FROM oblio."{table}" WHERE {column} = ANY(CAST(:ids AS uuid[]))'),  # noqa: S608
             {"ids": list(ids)},
         )
+
+
+def fold_brake(connection: Connection, recorded: Recorded, table: str = "brakes") -> None:
+    """What a brake event means for the table of brakes; used by the rebuild as well."""
+    event = recorded.event
+    if not isinstance(event, BrakeSet):
+        raise TypeError(f"the installation's stream has brakes only, not {type(event).__name__}")
+    scope = {"tenant": event.tenant or "", "product": event.product or ""}
+    if event.stopped:
+        statement = f"""INSERT INTO oblio.{table} (tenant, product, seq, since)
+                        VALUES (:tenant, :product, :seq, :since) ON CONFLICT (tenant, product) DO NOTHING"""  # noqa: S608
+        connection.execute(sa.text(statement), scope | {"seq": event.seq, "since": recorded.at})
+    else:
+        statement = f"DELETE FROM oblio.{table} WHERE tenant = :tenant AND product = :product"  # noqa: S608
+        connection.execute(sa.text(statement), scope)
