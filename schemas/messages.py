@@ -29,6 +29,7 @@ from schemas.codes import (
     Role,
 )
 from schemas.identifiers import Identifier, IdentifierKind
+from schemas.paths import BadField
 from schemas.types import (
     ActorId,
     CaseReference,
@@ -98,7 +99,7 @@ class SubjectData(Message, frozen=True):
 
     def __post_init__(self) -> None:
         if self.identifiers and self.records is not None:  # a whole subject, or these records alone?
-            raise ValueError("identifiers and records exclude each other")
+            raise BadField("records", "and identifiers exclude each other")
 
 
 class Erase(Message, frozen=True):
@@ -123,9 +124,9 @@ class Erase(Message, frozen=True):
     def __post_init__(self) -> None:
         # Year 1 and year 9999 overflow on the way to UTC; before 2001 no time of ours can be (``Millis``).
         if not 2001 < self.received_at.year < 9999:
-            raise ValueError("received_at is in no year that can be right")
+            raise BadField("received_at", "is in no year that can be right")
         if self.subject is not None and self.sealed is not None:
-            raise ValueError("subject and sealed exclude each other")
+            raise BadField("sealed", "and subject exclude each other")
 
 
 class Cancel(Message, frozen=True):
@@ -137,7 +138,7 @@ class Cancel(Message, frozen=True):
 
     def __post_init__(self) -> None:
         if (self.request is None) is (self.event_id is None):
-            raise ValueError("exactly one of request and event_id is given")
+            raise BadField("request", "or event_id is given, and not both")
 
 
 # --- operations: API, CLI and the orchestrator itself → the request's owner ----------------------------------------
@@ -172,7 +173,7 @@ class HoldOperation(Operation, frozen=True, tag="hold"):
         try:
             date.fromisoformat(self.review_on)
         except ValueError:
-            raise ValueError("review_on is not a date of the calendar") from None
+            raise BadField("review_on", "is not a date of the calendar") from None
 
 
 class ReleaseOperation(Operation, frozen=True, tag="release"):
