@@ -1,0 +1,124 @@
+"""What a platform team's code, the CLI and later the API do: publish requests and operations, sealed and signed."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from orchestrator.intake import submission_key
+from orchestrator.keys import KeyRing
+from schemas import codec
+from schemas import messages as m
+from schemas.codes import Capacity, Channel, Ground, Mode, ReasonCode, Right, Role
+from schemas.events import INSTALLATION
+from schemas.sealing import SharedKey, erase_context, seal_to
+from schemas.topics import Topic
+from schemas.transport import Bus, Message
+
+SOURCE = "/oblio/cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One request as its sender means it. ``received_at``: when the subject asked (now, if not given).
+
+    ``event_id`` makes a repeat harmless: the same id and the same content are the same request.
+    """
+
+    tenant: str
+    identifiers: tuple[m.PlainIdentifier, ...] = ()
+    records: m.Records | None = None
+    mode: Mode = Mode.PURGE
+    right: Right = Right.ERASURE
+    ground: Ground | None = None
+    capacity: Capacity = Capacity.CONTROLLER
+    case: str | None = None
+    received_at: datetime | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts. ``id`` is random for a person; the directory that knows the name has a life of its own."""
+
+    id: str
+    role: Role
+
+
+def actor_for(name: str, role: Role, keys: KeyRing) -> Actor:
+    """The actor id of a login name: keyed, so that the history does not name staff."""
+    digest = hashlib.blake2b(name.encode(), key=keys.index.secret, digest_size=6).hexdigest()
+    return Actor(f"actor-{digest}", role)
+
+
+def new_hold_id() -> str:
+    return f"hold-{secrets.token_hex(6)}"
+
+
+class Client:
+    """Publishes; reads nothing. Errors of the log come as :class:`schemas.transport.BusError`."""
+
+    def __init__(self, bus: Bus, keys: KeyRing, channel: Channel = Channel.CLI) -> None:
+        self._bus = bus
+        self._keys = keys
+        self._channel = channel
+
+    def erase(self, wishes: Sequence[Wish]) -> list[bytes]:
+        """Publish requests; returns for each the key under which its submission is found."""
+        messages, keys = [], []
+        for wish in wishes:
+            message, key = self._erase(wish)
+            messages.append(message)
+            keys.append(key)
+        self._bus.publish(messages)
+        return keys
+
+    def _erase(self, wish: Wish) -> tuple[Message, bytes]:
+        id = wish.event_id or str(uuid.uuid4())
+        data = m.SubjectData(identifiers=wish.identifiers, records=wish.records)
+        context = erase_context(wish.tenant, SOURCE, id)
+        erase = m.Erase(
+            tenant=wish.tenant,
+            right=wish.right,
+            received_at=wish.received_at or datetime.now(UTC),
+            ground=wish.ground,
+            mode=wish.mode,
+            capacity=wish.capacity,
+            channel=self._channel,
+            case=wish.case,
+            sealed=seal_to(self._keys.request_public, msgspec.json.encode(data), context),
+        )
+        packed = codec.pack(Topic.REQUESTS, id, erase, SOURCE, id=id, signer=self._producer(wish.tenant))
+        return packed, submission_key(SOURCE, id)
+
+    def _producer(self, tenant: str) -> SharedKey | None:
+        """The key of a producer of that tenant; without one the message goes unsigned and is refused by name."""
+        keys = [producer.key for producer in self._keys.producers.values() if producer.tenant == tenant]
+        return keys[-1] if keys else None
+
+    def operate(self, operations: Sequence[m.AnyOperation]) -> None:
+        """Publish operations on open requests."""
+        self._bus.publish(
+            [
+                codec.pack(Topic.OPERATIONS, operation.request, operation, SOURCE, signer=self._operator())
+                for operation in operations
+            ]
+        )
+
+    def brake(
+        self, *, stopped: bool, actor: Actor, reason: ReasonCode, tenant: str | None, product: str | None
+    ) -> None:
+        """Stop or resume all destructive work, of a tenant or of a product, or altogether."""
+        brake = m.BrakeOperation(
+            stopped=stopped, actor=actor.id, role=actor.role, reason=reason, tenant=tenant, product=product
+        )
+        self._bus.publish([codec.pack(Topic.OPERATIONS, INSTALLATION, brake, SOURCE, signer=self._operator())])
+
+    def _operator(self) -> SharedKey:
+        return next(iter(self._keys.operators.values()))
