@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from orchestrator.domain.evolve import evolve
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.state import FINISHED, IN_FLIGHT, Stage, State, StepStatus
+from orchestrator.domain.state import FINISHED, Stage, State, StepStatus
 from schemas import events as e
-from schemas.codes import End, Mode, Outcome, Phase
+from schemas.codes import End, Mode, Phase
 
 
 def advance(state: State, now: int, policy: Policy) -> list[e.AnyEvent]:
@@ -25,13 +25,13 @@ def _next(state: State, now: int, policy: Policy) -> e.AnyEvent | None:
         return _undo(state)
     match state.stage:
         case Stage.BEHIND:
-            return None if state.behind else _first_phase(state, now)
+            return None if state.behind else e.PhaseStarted(phase=Phase.RESOLVE, steps=state.resolve)
         case Stage.GRACE:
-            return _content_phase(state, now)
+            return _first_effect(state, now)
         case Stage.TRASHING:
             return e.Trashed(purge_at=_purge_at(state, now, policy)) if _all_finished(state) else None
         case Stage.TRASHED:
-            return e.PhaseStarted(phase=Phase.PURGE) if _reached(state.purge_at, now) else None
+            return _begin(state, Phase.PURGE) if _reached(state.purge_at, now) else None
         case Stage.PURGING:
             return _after_purge(state, now, policy) if _all_finished(state) else None
         case Stage.SETTLING:
@@ -50,28 +50,28 @@ def _all_finished(state: State) -> bool:
     return all(step.status in FINISHED for step in state.steps.values())
 
 
-def _first_phase(state: State, now: int) -> e.AnyEvent | None:
-    """After the request before this one ended."""
-    if state.resolve:
-        return e.PhaseStarted(phase=Phase.RESOLVE, steps=state.resolve)
-    return _content_phase(state, now)
+def _begin(state: State, phase: Phase) -> e.AnyEvent | None:
+    """Nothing that changes data begins while a hold covers the whole request."""
+    return None if state.held_back else e.PhaseStarted(phase=phase)
 
 
-def _content_phase(state: State, now: int) -> e.AnyEvent | None:
+def _first_effect(state: State, now: int) -> e.AnyEvent | None:
     """Trash at once; purge after the grace time."""
     if state.mode is Mode.TRASH:
-        return e.PhaseStarted(phase=Phase.TRASH)
-    if _reached(state.purge_from, now):
-        return e.PhaseStarted(phase=Phase.PURGE)
-    return None
+        return _begin(state, Phase.TRASH)
+    return _begin(state, Phase.PURGE) if _reached(state.purge_from, now) else None
 
 
 def _purge_at(state: State, now: int, policy: Policy) -> int:
-    """Thirty days, but never past the legal due date: what the law orders cannot wait in the trash."""
+    """Thirty days, but never past the legal due date: what the law orders cannot wait in the trash.
+
+    The grace time comes before the first purge in any mode, also where the date leaves no days for the trash.
+    """
+    earliest = max(now, state.accepted_at + policy.grace)
     latest = now + policy.trash
     if state.due_at is None:
-        return latest
-    return max(now, min(latest, state.due_at - policy.margin))
+        return max(earliest, latest)
+    return max(earliest, min(latest, state.due_at - policy.margin))
 
 
 def _after_purge(state: State, now: int, policy: Policy) -> e.AnyEvent:
@@ -87,24 +87,22 @@ def _end(state: State) -> End:
         return End.COMPLETED_WAIVED
     if any(step.retained for step in steps):
         return End.COMPLETED_RETAINED
-    if all(step.purged is Outcome.NOTHING_FOUND for step in steps):
-        return End.NO_DATA_FOUND
-    return End.COMPLETED
+    return End.COMPLETED if any(step.found for step in steps) else End.NO_DATA_FOUND
 
 
 def _undo(state: State) -> e.AnyEvent | None:
-    """Cancel and restore: first every effect in flight stops, then what is in the trash comes back."""
-    assert state.undo is not None  # noqa: S101  the caller's condition
-    if any(step.status in IN_FLIGHT and step.phase is Phase.TRASH for step in state.steps.values()):
-        return None
-    hidden = tuple(sorted(name for name, step in state.steps.items() if step.hidden and not step.waived))
+    """Cancel and restore: every effect in flight has stopped, now what may be in the trash comes back."""
+    assert state.undo is not None
     end = End.WITHDRAWN if state.undo.withdrawn else End.CANCELLED
     if state.stage is Stage.RESTORING:
         return e.Ended(end=end, restored=_restored(state)) if _all_finished(state) else None
-    if hidden:
-        return e.PhaseStarted(phase=Phase.RESTORE, steps=hidden)
-    return e.Ended(end=end)
+    hidden = tuple(sorted(name for name, step in state.steps.items() if step.hidden and not step.waived))
+    return e.PhaseStarted(phase=Phase.RESTORE, steps=hidden) if hidden else e.Ended(end=end)
 
 
 def _restored(state: State) -> bool:
-    return any(step.phase is Phase.RESTORE and step.status is StepStatus.SUCCEEDED for step in state.steps.values())
+    """Every product that may have hidden something brought it back, and there was at least one."""
+    brought_back = any(
+        step.phase is Phase.RESTORE and step.status is StepStatus.SUCCEEDED for step in state.steps.values()
+    )
+    return brought_back and not any(step.hidden for step in state.steps.values())

@@ -44,6 +44,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operate:
+    """A person, or the orchestrator itself, asks something of the request."""
+
     operation: AnyOperation
 
 

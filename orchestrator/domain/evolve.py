@@ -10,19 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.domain.state import (
-    FINISHED,
-    STAGE_OF_PHASE,
-    Hold,
-    Stage,
-    State,
-    Step,
-    StepStatus,
-    Undo,
-)
+from orchestrator.domain.phases import VAULT_GONE, again, back_to_purge, onward, start
+from orchestrator.domain.state import FINISHED, Hold, Stage, State, Step, StepStatus, Undo
 from schemas import events as e
-from schemas.codes import FailureCode, Phase
-from schemas.messages import Failure
+from schemas.codes import FailureCode, Outcome, Phase
+from schemas.messages import Counts
 
 
 def evolve(state: State | None, recorded: e.Recorded) -> State:
@@ -34,7 +26,9 @@ def evolve(state: State | None, recorded: e.Recorded) -> State:
         return _accepted(recorded, event)
     handler = _HANDLERS.get(type(event))
     if handler is not None:
-        state = handler(state, event, recorded.at)
+        state = handler(state, event)
+    elif (timed := _TIMED.get(type(event))) is not None:
+        state = timed(state, event, recorded.at)
     return replace(state, n=recorded.n)
 
 
@@ -69,83 +63,29 @@ def _accepted(recorded: e.Recorded, event: e.Accepted) -> State:
     )
     if event.starts is None:
         return state
-    return _start(state, event.starts, event.resolve if event.starts is Phase.RESOLVE else None)
-
-
-# --- phases and waves ----------------------------------------------------------------------------------------------
-
-
-def _start(state: State, phase: Phase, only: tuple[str, ...] | None) -> State:
-    """Every step of ``phase`` is pending, those of its first wave ready."""
-    names = set(only if only is not None else state.steps)
-    steps = {
-        name: _fresh(step, phase) if name in names and not step.waived else _idle(step, phase)
-        for name, step in state.steps.items()
-    }
-    return replace(state, stage=STAGE_OF_PHASE[phase], steps=_promoted(steps))
-
-
-def _fresh(step: Step, phase: Phase, status: StepStatus = StepStatus.PENDING) -> Step:
-    return replace(
-        step,
-        status=status,
-        phase=phase,
-        spent=0,
-        cutoff_at=None,
-        timeout_at=None,
-        expires_at=None,
-        retry_at=None,
-        failure=None,
-        done=0,
-        total=0,
-    )
-
-
-def _idle(step: Step, phase: Phase) -> Step:
-    if step.waived and phase is not Phase.RESOLVE:
-        return replace(step, status=StepStatus.WAIVED, phase=phase)
-    return replace(_fresh(step, phase, StepStatus.IDLE), phase=None)
-
-
-def _promoted(steps: dict[str, Step]) -> dict[str, Step]:
-    """The pending steps of the first unfinished wave become ready. Restore goes through the waves in reverse."""
-    open_waves = {step.wave for step in steps.values() if step.status not in FINISHED}
-    if not open_waves:
-        return steps
-    reverse = any(step.phase is Phase.RESTORE for step in steps.values() if step.status not in FINISHED)
-    wave = max(open_waves) if reverse else min(open_waves)
-    flat = any(step.phase in (Phase.RESOLVE, Phase.PROBE) for step in steps.values() if step.status not in FINISHED)
-    return {
-        name: replace(step, status=StepStatus.READY)
-        if step.status is StepStatus.PENDING and (flat or step.wave == wave)
-        else step
-        for name, step in steps.items()
-    }
-
-
-def _onward(state: State) -> State:
-    """After a step is done: the next wave, or the rest that follows resolving."""
-    steps = _promoted(state.steps)
-    if state.stage is Stage.RESOLVING and all(step.status in FINISHED for step in steps.values()):
-        return replace(state, steps=steps, stage=Stage.GRACE)
-    return replace(state, steps=steps)
+    return start(state, event.starts, event.resolve if event.starts is Phase.RESOLVE else None)
 
 
 def _with(state: State, name: str, **changes: Any) -> State:
-    steps = dict(state.steps)
-    steps[name] = replace(steps[name], **changes)
-    return replace(state, steps=steps)
+    return replace(state, steps={**state.steps, name: replace(state.steps[name], **changes)})
+
+
+def _found(counts: Mapping[str, Counts]) -> bool:
+    return any(c.found for c in counts.values())
 
 
 # --- one handler per event -----------------------------------------------------------------------------------------
 
 
-def _turn_came(state: State, event: e.TurnCame, at: int) -> State:
-    return replace(state, behind=tuple(other for other in state.behind if other != event.ended))
+def _turn_came(state: State, event: e.TurnCame) -> State:
+    behind = tuple(other for other in state.behind if other != event.ended)
+    # What must be resolved first is said by an event of its own; else the grace time is what is left to wait for.
+    stage = state.stage if behind or state.resolve else Stage.GRACE
+    return replace(state, behind=behind, stage=stage)
 
 
-def _phase_started(state: State, event: e.PhaseStarted, at: int) -> State:
-    return _start(state, event.phase, event.steps)
+def _phase_started(state: State, event: e.PhaseStarted) -> State:
+    return start(state, event.phase, event.steps)
 
 
 def _dispatched(state: State, event: e.Dispatched, at: int) -> State:
@@ -157,52 +97,68 @@ def _dispatched(state: State, event: e.Dispatched, at: int) -> State:
             status=StepStatus.DISPATCHED,
             seq=seq,
             attempt=attempt,
+            begun=True,
+            unanswered=True,
             cutoff_at=step.cutoff_at or at,
             timeout_at=event.timeout_at,
             expires_at=event.expires_at,
             retry_at=None,
             hidden=step.hidden or event.phase is Phase.TRASH,
+            probed=step.epoch if event.phase is Phase.PROBE else step.probed,
+            done=0,
+            total=0,
         )
     purging = state.purge_dispatched or event.phase is Phase.PURGE
     return replace(state, steps=steps, purge_dispatched=purging)
 
 
-def _succeeded(state: State, event: e.Succeeded, at: int) -> State:
+def _succeeded(state: State, event: e.Succeeded) -> State:
+    step = state.steps[event.step]
     changes: dict[str, Any] = {
         "status": StepStatus.SUCCEEDED,
         "spent": event.attempt,
-        "timeout_at": None,
-        "expires_at": None,
-        "retry_at": None,
         "failure": None,
+        "earlier": None,
         "done": 0,
         "total": 0,
     }
-    if event.phase is Phase.PURGE:
-        changes["purged"] = event.outcome
-        changes["hidden"] = False
-    elif event.phase is Phase.RESTORE:
-        changes["hidden"] = False
-    if event.phase in (Phase.PURGE, Phase.PROBE):
-        changes["retained"] = state.steps[event.step].retained or any(c.retained for c in event.counts.values())
-    return _onward(_with(state, event.step, **changes))
+    retained = any(c.retained for c in event.counts.values())
+    match event.phase:
+        case Phase.TRASH:
+            changes["found"] = step.found or event.outcome is Outcome.DONE
+        case Phase.RESTORE:
+            changes["hidden"] = False
+        case Phase.PURGE:
+            changes |= {"hidden": False, "retained": retained, "found": step.found or event.outcome is Outcome.DONE}
+        case Phase.PROBE:
+            changes["retained"] = step.retained or retained
+        case Phase.RESOLVE:
+            pass
+    # What is done needs no stop: the product has answered for all that it did.
+    return onward(_with(state, event.step, **_ANSWERED, **_UNSTOPPED, **changes))
 
 
-def _failed(state: State, event: e.Failed, at: int) -> State:
+_ANSWERED = {"unanswered": False, "timeout_at": None, "expires_at": None, "retry_at": None}
+"""The product has given its last word on the command that is out."""
+
+_UNSTOPPED = {"stop_at": None, "stop_seq": 0, "stop_since": None}
+
+
+def _failed(state: State, event: e.Failed) -> State:
     step = state.steps[event.step]
+    changes: dict[str, Any] = {**_ANSWERED, "retry_at": event.retry_at}
     return _with(
         state,
         event.step,
         status=StepStatus.WAITING,
         spent=event.attempt if event.counted else step.spent,
-        timeout_at=None,
-        expires_at=None,
-        retry_at=event.retry_at,
+        setbacks=0 if event.counted else step.setbacks + 1,
         failure=event.failure,
+        **changes,
     )
 
 
-def _timed_out(state: State, event: e.TimedOut, at: int) -> State:
+def _timed_out(state: State, event: e.TimedOut) -> State:
     return _with(
         state,
         event.step,
@@ -214,20 +170,22 @@ def _timed_out(state: State, event: e.TimedOut, at: int) -> State:
     )
 
 
-def _parked(state: State, event: e.Parked, at: int) -> State:
+def _parked(state: State, event: e.Parked) -> State:
+    step = state.steps[event.step]
+    silent = event.failure.code is FailureCode.TIMED_OUT
+    changes: dict[str, Any] = {**_ANSWERED, "unanswered": step.unanswered and silent}
     return _with(
         state,
         event.step,
         status=StepStatus.PARKED,
         spent=event.attempt,
-        timeout_at=None,
-        expires_at=None,
-        retry_at=None,
         failure=event.failure,
+        earlier=step.failure if silent else None,
+        **changes,
     )
 
 
-def _progressed(state: State, event: e.Progressed, at: int) -> State:
+def _progressed(state: State, event: e.Progressed) -> State:
     return _with(
         state,
         event.step,
@@ -235,99 +193,113 @@ def _progressed(state: State, event: e.Progressed, at: int) -> State:
         done=event.done,
         total=event.total,
         timeout_at=event.timeout_at,
+        retry_at=None,
     )
 
 
-def _still_unread(state: State, event: e.StillUnread, at: int) -> State:
+def _still_unread(state: State, event: e.StillUnread) -> State:
     for name in event.steps:
-        state = _with(state, name, status=StepStatus.UNREAD, timeout_at=event.look_again_at)
+        if state.steps[name].stop_at is not None:
+            state = _with(state, name, stop_at=event.look_again_at)
+        else:
+            state = _with(state, name, status=StepStatus.UNREAD, timeout_at=event.look_again_at)
     return state
 
 
-def _seen_read(state: State, event: e.SeenRead, at: int) -> State:
+def _seen_read(state: State, event: e.SeenRead) -> State:
     for name in event.steps:
         state = _with(state, name, status=StepStatus.DISPATCHED, timeout_at=event.timeout_at)
     return state
 
 
-def _replayed(state: State, event: e.Replayed, at: int) -> State:
+def _replayed(state: State, event: e.Replayed) -> State:
     step = state.steps[event.step]
+    ceiling = step.ceiling if event.ceiling is None else event.ceiling
     if event.epoch == step.epoch and event.phase is step.phase:
-        # The same receipt may answer, and the same rows are meant: the cut-off stays what it was.
+        # The same receipt may answer, so what was heard of the step so far still counts.
         return _with(
-            state, event.step, status=StepStatus.READY, spent=0, retry_at=None, ceiling=event.ceiling or step.ceiling
+            state,
+            event.step,
+            status=StepStatus.READY,
+            spent=0,
+            setbacks=0,
+            retry_at=None,
+            failure=None,
+            earlier=None,
+            ceiling=ceiling,
         )
-    fresh = replace(_fresh(step, event.phase, StepStatus.READY), epoch=event.epoch, ceiling=event.ceiling)
-    steps = dict(state.steps)
-    steps[event.step] = fresh
-    return replace(state, stage=STAGE_OF_PHASE[event.phase], steps=_only(steps, event))
-
-
-def _only(steps: dict[str, Step], event: e.Replayed) -> dict[str, Step]:
-    """Where a replay goes back to an earlier phase, the other steps count as done with it."""
-    return {
-        name: step
-        if name == event.step or step.phase is event.phase or step.waived
-        else replace(_fresh(step, event.phase, StepStatus.SUCCEEDED), phase=event.phase)
-        for name, step in steps.items()
-    }
-
-
-def _waived(state: State, event: e.Waived, at: int) -> State:
-    state = _with(
-        state,
-        event.step,
-        status=StepStatus.WAIVED,
-        waived=event.phase is not Phase.RESOLVE,
-        timeout_at=None,
-        retry_at=None,
-        stop_at=None,
+    # The product may still act on the last command of the epoch before: a hold has to stop that, too.
+    fresh = replace(
+        again(step, event.phase, event.epoch, StepStatus.READY), ceiling=ceiling, unanswered=step.unanswered
     )
-    return _onward(state)
+    state = replace(state, steps={**state.steps, event.step: fresh})
+    back = event.phase is Phase.PURGE and state.stage in (Stage.SETTLING, Stage.PROBING)
+    return back_to_purge(state) if back else state
 
 
-def _evidence_noted(state: State, event: e.EvidenceNoted, at: int) -> State:
-    return _with(state, event.step, noted=True)
+def _waived(state: State, event: e.Waived) -> State:
+    waived: dict[str, Any] = {**_ANSWERED, **_UNSTOPPED}
+    return onward(_with(state, event.step, status=StepStatus.WAIVED, waived=event.phase is not Phase.RESOLVE, **waived))
 
 
-def _hold_placed(state: State, event: e.HoldPlaced, at: int) -> State:
+def _evidence_noted(state: State, event: e.EvidenceNoted) -> State:
+    step = state.steps[event.step]
+    return _with(state, event.step, noted=True, found=step.found or _found(event.counts))
+
+
+def _hold_placed(state: State, event: e.HoldPlaced) -> State:
     return replace(state, holds=(*state.holds, Hold(hold=event.hold, code=event.code, product=event.product)))
 
 
-def _hold_released(state: State, event: e.HoldReleased, at: int) -> State:
+def _hold_released(state: State, event: e.HoldReleased) -> State:
     return replace(state, holds=tuple(hold for hold in state.holds if hold.hold != event.hold))
 
 
 def _stop_sent(state: State, event: e.StopSent, at: int) -> State:
     for name, seq in event.steps.items():
-        state = _with(state, name, seq=seq, stop_at=event.look_again_at)
+        step = state.steps[name]
+        state = _with(
+            state,
+            name,
+            seq=seq,
+            stop_at=event.look_again_at,
+            stop_seq=step.stop_seq or seq,
+            stop_since=step.stop_since or at,
+        )
     return state
 
 
-def _stopped(state: State, event: e.Stopped, at: int) -> State:
+def _stopped(state: State, event: e.Stopped) -> State:
+    """The step is as before its dispatch, save for what had been done by then."""
     step = state.steps[event.step]
-    # A success that came before the stop's answer stands; else the step is as before its dispatch.
-    status = step.status if step.status in (FINISHED | {StepStatus.PARKED}) else StepStatus.READY
-    return _with(state, event.step, status=status, stop_at=None, timeout_at=None, expires_at=None, retry_at=None)
+    status = StepStatus.PARKED if step.status is StepStatus.PARKED else StepStatus.READY
+    stopped: dict[str, Any] = {**_ANSWERED, **_UNSTOPPED}
+    return _with(state, event.step, status=status, found=step.found or _found(event.counts), **stopped)
 
 
-def _trashed(state: State, event: e.Trashed, at: int) -> State:
+def _trashed(state: State, event: e.Trashed) -> State:
     return replace(state, stage=Stage.TRASHED, purge_at=event.purge_at)
 
 
-def _cancel_asked(state: State, event: e.CancelAsked, at: int) -> State:
-    return replace(state, undo=Undo(withdrawn=event.withdrawn))
+def _cancel_asked(state: State, event: e.CancelAsked) -> State:
+    return _undoing(state, Undo(withdrawn=event.withdrawn))
 
 
-def _restore_asked(state: State, event: e.RestoreAsked, at: int) -> State:
-    return replace(state, undo=Undo())
+def _restore_asked(state: State, _event: e.RestoreAsked) -> State:
+    return _undoing(state, Undo())
 
 
-def _settle_started(state: State, event: e.SettleStarted, at: int) -> State:
+def _undoing(state: State, undo: Undo) -> State:
+    """What was waived was a product's part in the erasure: what it may have hidden has to come back all the same."""
+    steps = {name: replace(step, waived=False) if step.hidden else step for name, step in state.steps.items()}
+    return replace(state, undo=undo, steps=steps)
+
+
+def _settle_started(state: State, event: e.SettleStarted) -> State:
     return replace(state, stage=Stage.SETTLING, probe_at=event.probe_at)
 
 
-def _deadline_missed(state: State, event: e.DeadlineMissed, at: int) -> State:
+def _deadline_missed(state: State, _event: e.DeadlineMissed) -> State:
     return replace(state, deadline_missed=True)
 
 
@@ -335,21 +307,21 @@ def _ended(state: State, event: e.Ended, at: int) -> State:
     return replace(state, stage=Stage.ENDED, end=event.end, ended_at=at, holds=())
 
 
-def _vault_destroyed(state: State, event: e.VaultDestroyed, at: int) -> State:
-    gone = Failure(code=FailureCode.UNDECRYPTABLE)
+def _vault_destroyed(state: State, _event: e.VaultDestroyed) -> State:
     steps = {
         name: step
         if step.status in FINISHED
-        else replace(step, status=StepStatus.PARKED, failure=gone, timeout_at=None, retry_at=None, stop_at=None)
+        else replace(
+            step, status=StepStatus.PARKED, failure=VAULT_GONE, timeout_at=None, expires_at=None, retry_at=None
+        )
         for name, step in state.steps.items()
     }
     return replace(state, vault_gone=True, steps=steps)
 
 
-_HANDLERS: Mapping[type, Callable[[State, Any, int], State]] = {
+_HANDLERS: Mapping[type, Callable[[State, Any], State]] = {
     e.TurnCame: _turn_came,
     e.PhaseStarted: _phase_started,
-    e.Dispatched: _dispatched,
     e.Succeeded: _succeeded,
     e.Failed: _failed,
     e.TimedOut: _timed_out,
@@ -362,13 +334,18 @@ _HANDLERS: Mapping[type, Callable[[State, Any, int], State]] = {
     e.EvidenceNoted: _evidence_noted,
     e.HoldPlaced: _hold_placed,
     e.HoldReleased: _hold_released,
-    e.StopSent: _stop_sent,
     e.Stopped: _stopped,
     e.Trashed: _trashed,
     e.CancelAsked: _cancel_asked,
     e.RestoreAsked: _restore_asked,
     e.SettleStarted: _settle_started,
     e.DeadlineMissed: _deadline_missed,
-    e.Ended: _ended,
     e.VaultDestroyed: _vault_destroyed,
 }
+
+_TIMED: Mapping[type, Callable[[State, Any, int], State]] = {
+    e.Dispatched: _dispatched,
+    e.StopSent: _stop_sent,
+    e.Ended: _ended,
+}
+"""Those whose meaning depends on when they happened."""

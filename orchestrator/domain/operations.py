@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from orchestrator.domain.commands import NotPossible
-from orchestrator.domain.policy import MINUTE, Policy
-from orchestrator.domain.state import IN_FLIGHT, RETRYING, Stage, State, Step, StepStatus
+from orchestrator.domain.phases import remains
+from orchestrator.domain.policy import MINUTE
+from orchestrator.domain.state import FINISHED, RETRYING, Stage, State, Step, StepStatus
 from schemas import events as e
 from schemas import messages as m
-from schemas.codes import FailureCode, Phase
+from schemas.codes import Phase
 
 STOP_AGAIN = MINUTE
-"""How long a product may take to answer a stop before it is sent again, in milliseconds."""
+"""How long a product may take to answer a stop before the orchestrator looks again, in milliseconds."""
 
-_EFFECT = frozenset({Phase.TRASH, Phase.RESTORE, Phase.PURGE})
+_STOPPABLE = frozenset({Phase.TRASH, Phase.PURGE})
+"""What a stop is for. A restore is not stopped: whoever places a hold or cancels wants the data back."""
 
 
-def operated(state: State, operation: m.AnyOperation, now: int, policy: Policy) -> list[e.AnyEvent]:
+def operated(state: State, operation: m.AnyOperation, now: int) -> list[e.AnyEvent]:
     """The events of one operation. Raises :class:`NotPossible`."""
     if isinstance(operation, m.TurnOperation):
-        return [e.TurnCame(ended=operation.ended)] if operation.ended in state.behind else []
+        waits = operation.ended in state.behind and not state.ended
+        return [e.TurnCame(ended=operation.ended)] if waits else []
     if state.ended:
         raise NotPossible("the request has ended; nothing of it can be changed")
     match operation:
@@ -33,22 +36,20 @@ def operated(state: State, operation: m.AnyOperation, now: int, policy: Policy) 
         case m.ReplayOperation():
             return _replay(state, operation)
         case m.WaiveOperation():
-            return _waive(state, operation)
+            return _waive(state, operation, now)
 
 
 def stops(state: State, now: int, product: str | None = None) -> list[e.AnyEvent]:
-    """Stop every step (or that of ``product``) which may be having effects just now."""
+    """Stop every step (or that of ``product``) which may be erasing just now.
+
+    That is every command without a final answer, also one that was given up: it may still be read.
+    """
     steps = {
         name: step.seq + 1
         for name, step in state.steps.items()
-        if product in (None, name) and step.phase in _EFFECT and step.stop_at is None and _may_act(step)
+        if product in (None, name) and step.phase in _STOPPABLE and step.unanswered and step.stop_at is None
     }
     return [e.StopSent(steps=steps, look_again_at=now + STOP_AGAIN)] if steps else []
-
-
-def _may_act(step: Step) -> bool:
-    """In flight, or given up waiting for: a command that timed out may still be read."""
-    return step.status in IN_FLIGHT or step.status is StepStatus.TIMED_OUT
 
 
 def _cancel(state: State, operation: m.CancelOperation, now: int) -> list[e.AnyEvent]:
@@ -107,7 +108,7 @@ def _known(state: State, product: str) -> Step:
 def _replay(state: State, operation: m.ReplayOperation) -> list[e.AnyEvent]:
     """The same phase again; a forced one, or a purge after a probe that found something, under a higher epoch."""
     step = _known(state, operation.product)
-    if step.phase is None or step.waived:
+    if step.phase is None or step.status is StepStatus.WAIVED:
         raise NotPossible("the step is not part of the present phase, or was waived")
     if state.vault_gone:
         raise NotPossible("the identifiers are destroyed; send a new request")
@@ -115,20 +116,14 @@ def _replay(state: State, operation: m.ReplayOperation) -> list[e.AnyEvent]:
         raise NotPossible("the request is being cancelled")
     if step.stop_at is not None:
         raise NotPossible("the step is being stopped; wait until its product has answered")
-    remains = step.failure is not None and step.failure.code is FailureCode.REMAINS
-    if step.status is StepStatus.PARKED or step.status in RETRYING:
-        purge_again = remains and step.phase is Phase.PROBE
-        phase = Phase.PURGE if purge_again else step.phase
-        epoch = step.epoch + 1 if operation.force or purge_again else step.epoch
-    elif step.status is StepStatus.SUCCEEDED and operation.force and state.stage in _REPEATABLE:
-        phase, epoch = step.phase, step.epoch + 1
-    else:
-        raise NotPossible(f"the step is {step.status.value}; only a parked or failing one can be replayed")
+    if not _may_be_replayed(state, step, force=operation.force):
+        raise NotPossible(f"the step is {_WORDS[step.status]}; {_advice(state, step)}")
+    once_more = remains(step)
     return [
         e.Replayed(
             step=operation.product,
-            phase=phase,
-            epoch=epoch,
+            phase=Phase.PURGE if once_more else step.phase,
+            epoch=step.epoch + 1 if operation.force or once_more else step.epoch,
             actor=operation.actor,
             role=operation.role,
             reason=operation.reason,
@@ -139,19 +134,44 @@ def _replay(state: State, operation: m.ReplayOperation) -> list[e.AnyEvent]:
 
 _REPEATABLE = frozenset({Stage.PURGING, Stage.SETTLING})
 
+_WORDS = {status: status.value.replace("_", " ") for status in StepStatus} | {
+    StepStatus.DISPATCHED: "under way",
+    StepStatus.UNREAD: "not read by its product yet",
+    StepStatus.SUCCEEDED: "done",
+}
 
-def _waive(state: State, operation: m.WaiveOperation) -> list[e.AnyEvent]:
+
+def _may_be_replayed(state: State, step: Step, *, force: bool) -> bool:
+    if step.status is StepStatus.PARKED or step.status in RETRYING:
+        return True
+    purged = step.status is StepStatus.SUCCEEDED and step.phase is Phase.PURGE
+    return purged and force and state.stage in _REPEATABLE
+
+
+def _advice(state: State, step: Step) -> str:
+    if step.status is StepStatus.SUCCEEDED and step.phase is Phase.PURGE and state.stage in _REPEATABLE:
+        return "only a forced replay does it again"
+    return "only a parked or failing one can be replayed"
+
+
+def _waive(state: State, operation: m.WaiveOperation, now: int) -> list[e.AnyEvent]:
+    """Do without a step. What of it may still be read or under way is stopped, and its answer not waited for."""
     step = _known(state, operation.product)
-    if step.status in (StepStatus.SUCCEEDED, StepStatus.WAIVED, StepStatus.IDLE) or step.phase is None:
-        raise NotPossible(f"the step is {step.status.value}; there is nothing to waive")
-    if step.status in IN_FLIGHT:
-        raise NotPossible("the step is under way; place a hold first, or wait for its answer")
-    return [
-        e.Waived(
-            step=operation.product,
-            phase=step.phase,
-            actor=operation.actor,
-            role=operation.role,
-            reason=operation.reason,
-        )
-    ]
+    if step.status in FINISHED or step.phase is None:
+        raise NotPossible(f"the step is {_WORDS[step.status]}; there is nothing to waive")
+    if step.status is StepStatus.DISPATCHED and step.stop_at is None:
+        raise NotPossible(f"the product has its command and may be at work; {_instead(step)}")
+    waived = e.Waived(
+        step=operation.product,
+        phase=step.phase,
+        actor=operation.actor,
+        role=operation.role,
+        reason=operation.reason,
+    )
+    return [*stops(state, now, operation.product), waived]
+
+
+def _instead(step: Step) -> str:
+    if step.phase in _STOPPABLE:
+        return "place a hold on that product to stop it, or wait for its answer or its time-out"
+    return "wait for its answer or its time-out"

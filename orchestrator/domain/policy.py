@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, date, tzinfo
 from dataclasses import dataclass, field
+from datetime import UTC, date, tzinfo
 
 from orchestrator.domain.calendar import DAY_MS
 from schemas.codes import FailureCode
@@ -93,6 +93,8 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class TenantPolicy:
+    """Where a tenant's days begin, and which of them are holidays: the legal clock counts by both."""
+
     zone: tzinfo = UTC
     holidays: frozenset[date] = frozenset()
 

@@ -1,6 +1,6 @@
 """The state of a request, which is nothing but the fold of its events.
 
-See ``docs/architecture.md`` for the diagrams of both state machines.
+``docs/state-machines.md`` draws both state machines.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
-from schemas.codes import HoldCode, Mode, Outcome, Phase, Right, Scope
 from schemas.codes import End as EndCode
+from schemas.codes import HoldCode, Mode, Phase, Right, Scope
 from schemas.messages import Failure
 from schemas.types import Count, Millis
 
@@ -19,24 +19,26 @@ class Stage(StrEnum):
     """Where a request stands."""
 
     BEHIND = "behind"
-    """Another request for the same subject goes first → resolving, grace, trashing, purging."""
+    """Another request for the same subject goes first → resolving, grace; ended (cancelled)."""
     RESOLVING = "resolving"
-    """Products look for further identifiers → grace, trashing, purging."""
+    """Products look for further identifiers → grace; ended (cancelled)."""
     GRACE = "grace"
-    """Nothing happens yet; a cancel leaves no trace → purging."""
+    """Nothing happens yet; a cancel leaves no trace → trashing, purging; ended (cancelled)."""
     TRASHING = "trashing"
-    """→ trashed."""
+    """Products hide what they hold → trashed; restoring (cancelled), ended (cancelled before any trash went out)."""
     TRASHED = "trashed"
-    """Hidden and restorable → purging (by itself), restoring."""
+    """Hidden and restorable → purging (by itself); restoring."""
     RESTORING = "restoring"
-    """→ ended (cancelled)."""
+    """Products bring back what they had hidden → ended (cancelled)."""
     PURGING = "purging"
-    """→ settling, ended."""
+    """Products erase for good → settling, ended; before the first purge is dispatched also restoring or ended
+    (cancelled)."""
     SETTLING = "settling"
-    """Waits for the time of the settle probe → probing."""
+    """Waits for the time of the settle probe → probing; purging (a forced replay)."""
     PROBING = "probing"
-    """Products look again → ended; purging, if something had to be purged once more."""
+    """Products look again → ended; purging, if something has to be purged once more."""
     ENDED = "ended"
+    """Nothing changes any more."""
 
 
 STAGE_OF_PHASE = {
@@ -58,17 +60,21 @@ class StepStatus(StrEnum):
     READY = "ready"
     """May be dispatched as soon as the gate lets it → dispatched."""
     DISPATCHED = "dispatched"
-    """→ succeeded, waiting, timed out, parked, unread."""
+    """Its command is out → succeeded, waiting, timed out, parked, unread; ready (stopped)."""
     UNREAD = "unread"
-    """The product has not read its command: waiting for the product → dispatched, succeeded, waiting, parked."""
+    """The product has not read its command: waiting for the product → dispatched, succeeded, waiting, parked; ready
+    (stopped)."""
     WAITING = "waiting"
     """Failed; may be dispatched again at ``retry_at`` → dispatched."""
     TIMED_OUT = "timed_out"
-    """No answer in time; may be dispatched again at ``retry_at`` → dispatched."""
+    """No answer in time; may be dispatched again at ``retry_at`` → dispatched; succeeded, waiting, parked, if the
+    answer comes late."""
     PARKED = "parked"
-    """Waits for a person → ready (replay), waived."""
+    """Waits for a person → ready (replay), waived; succeeded, if the answer comes late."""
     SUCCEEDED = "succeeded"
+    """The product did what the phase asks → ready (a forced replay, or the next phase)."""
     WAIVED = "waived"
+    """An operator decided to do without the product."""
 
 
 IN_FLIGHT = frozenset({StepStatus.DISPATCHED, StepStatus.UNREAD})
@@ -77,39 +83,64 @@ RETRYING = frozenset({StepStatus.WAITING, StepStatus.TIMED_OUT})
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One product's part of a request.
-
-    ``seq`` rises with every command and stop; ``spent`` counts the attempts of this phase and epoch that are used up;
-    ``cutoff_at`` is the time of the first dispatch of this phase and epoch.
-    """
+    """One product's part of a request."""
 
     wave: int
     status: StepStatus = StepStatus.IDLE
     phase: Phase | None = None
     epoch: int = 1
     seq: int = 0
+    """Rises with every command and stop, over all phases."""
     attempt: int = 0
+    """The try that the last command asked for."""
     spent: int = 0
+    """Tries of this phase and epoch that are used up."""
+    setbacks: int = 0
+    """Failures in a row that used up no attempt; the wait grows with them."""
+    begun: bool = False
+    """A command of this phase and epoch went out: from then on acks of it count."""
+    unanswered: bool = False
+    """The product may still act on its last command: nothing final was heard of it, in time or late."""
     cutoff_at: Millis | None = None
+    """The time of the phase's first dispatch; reusable identifiers reach nothing younger."""
     timeout_at: Millis | None = None
     expires_at: Millis | None = None
     retry_at: Millis | None = None
     stop_at: Millis | None = None
-    """A stop was sent and not yet answered; it is sent again at this time."""
+    """A stop was sent and not yet answered; the orchestrator looks again at this time."""
+    stop_seq: int = 0
+    """The first stop that is not answered: an answer to it, or to a later one, will do."""
+    stop_since: Millis | None = None
     failure: Failure | None = None
+    earlier: Failure | None = None
+    """The last failure that was heard of, where the step was given up for want of an answer."""
     ceiling: Count | None = None
     hidden: bool = False
     """Its trash was dispatched, so that a cancel has to restore it."""
-    purged: Outcome | None = None
+    found: bool = False
+    """Something of the subject was there."""
     retained: bool = False
+    """The law keeps something of it."""
+    probed: int = 0
+    """The last epoch in which a probe was dispatched: the next probe needs another, or old evidence could answer it."""
     noted: bool = False
     """Evidence after a waive was noted once; more of the same says nothing new."""
     waived: bool = False
+    """An operator decided to do without the product for the rest of the request."""
     done: Count = 0
     total: Count = 0
 
+    @property
+    def due(self) -> Millis | None:
+        """When time alone changes something here. A stop takes the place of the command's time-out."""
+        if self.stop_at is not None:
+            return self.stop_at
+        return self.timeout_at if self.status in IN_FLIGHT else None
+
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A legal or operational ground to wait, for the whole request or for one ``product``."""
+
     hold: str
     code: HoldCode
     product: str | None = None
@@ -165,6 +196,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def parked(self) -> bool:
         return any(step.status is StepStatus.PARKED for step in self.steps.values())
 
+    @property
+    def held_back(self) -> bool:
+        """A hold covers the whole request: no phase that changes data begins."""
+        return any(hold.product is None for hold in self.holds)
+
     def held(self, product: str) -> bool:
         """Whether a hold keeps this product's step from being dispatched."""
         return any(hold.product in (None, product) for hold in self.holds)
@@ -191,15 +227,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             due.append(self.due_at + 1)
         if not self.stopping and self.undo is None:
             due.append(self._stage_due())
-        for step in self.steps.values():
-            due.append(step.stop_at)
-            if step.status in IN_FLIGHT:
-                due.append(step.timeout_at)
+        due.extend(step.due for step in self.steps.values())
         return min((moment for moment in due if moment is not None), default=None)
 
     def _stage_due(self) -> Millis | None:
-        if self.stage is Stage.GRACE or (self.stage is Stage.BEHIND and not self.behind):
-            return self.purge_from
-        if self.stage is Stage.TRASHED:
-            return self.purge_at
-        return self.probe_at if self.stage is Stage.SETTLING else None
+        if self.stage is Stage.SETTLING:
+            return self.probe_at
+        if self.held_back:
+            return None
+        return {Stage.GRACE: self.purge_from, Stage.TRASHED: self.purge_at}.get(self.stage)
