@@ -30,6 +30,8 @@ def decide(state: State | None, command: DomainCommand, now: int, policy: Policy
         NotPossible: an operation that the present state does not allow.
     """
     if isinstance(command, Accept):
+        if state is not None:
+            raise ValueError("the request was accepted already")
         return _accept(command, now, policy)
     if state is None:
         raise ValueError(f"{type(command).__name__} for a request that does not exist")

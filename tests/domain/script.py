@@ -6,7 +6,8 @@
 
 Lines (``said`` gives the events of the last one in words; see :func:`words`):
 
-* ``accept`` with any of ``trash``, ``housekeeping``, ``behind 1 2``, ``records tickets``, ``received -40d``;
+* ``accept`` with any of ``trash``, ``housekeeping``, ``behind 1,2``, ``kinds email,phone``, ``records tickets``,
+  ``received -40d``;
 * ``go`` dispatches all that may go, ``go tickets`` only that;
 * ``tickets done``, ``tickets failed contention``, ``tickets progress 5``, ``tickets stopped``: acks, for the command
   that is out unless ``seq=1``, ``epoch=1``, ``phase=trash`` or ``attempt=1`` say otherwise; ``found=3`` gives counts;
@@ -17,6 +18,7 @@ Lines (``said`` gives the events of the last one in words; see :func:`words`):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,11 +28,12 @@ from orchestrator.domain.calendar import DAY_MS, millis
 from orchestrator.domain.commands import Accept, Answer, Dispatch, DomainCommand, Operate, Tick
 from orchestrator.domain.decide import decide
 from orchestrator.domain.evolve import evolve, fold
-from orchestrator.domain.policy import HOUR, MINUTE, SECOND, Policy, Product, Retry, TenantPolicy
+from orchestrator.domain.policy import HOUR, MINUTE, SECOND, Policy, Product, TenantPolicy
 from orchestrator.domain.state import State, Step
 from schemas import events as e
 from schemas import messages as m
 from schemas.codes import Capacity, Channel, FailureCode, HoldCode, Mode, Outcome, Phase, ReasonCode, Right, Role
+from schemas.identifiers import IdentifierKind
 
 ID = "0190a0b0-0000-4000-8000-00000000000a"
 TENANT = "acme"
@@ -99,7 +102,7 @@ class Told:
             due = self.state.next_due()
             assert due is not None
             self.now = max(self.now, due)
-            verb, rest = "tick", rest
+            verb = "tick"
         return self.do(self._command(verb, rest))
 
     def do(self, command: DomainCommand) -> list[e.AnyEvent]:
@@ -147,13 +150,13 @@ class Told:
                 case "housekeeping":
                     values["right"] = Right.HOUSEKEEPING
                 case "behind":
-                    values["behind"] = tuple(other(number) for number in words)
+                    values["behind"] = tuple(other(number) for number in next(words).split(","))
                 case "records":
                     values["records_of"] = next(words)
                 case "received":
                     values["received_at"] = self.now + duration(next(words))
                 case "kinds":
-                    values["kinds"] = frozenset(words)
+                    values["kinds"] = frozenset(IdentifierKind(kind) for kind in next(words).split(","))
                 case _:
                     raise ValueError(word)
         return Accept(**values)
@@ -220,42 +223,7 @@ def hold_id(product: str | None) -> str:
 
 def words(event: e.AnyEvent) -> str:
     """An event in few words, without what a table would not compare."""
-    match event:
-        case e.Accepted():
-            return "accepted" + (f", {event.starts.value} is ready" if event.starts else "")
-        case e.TurnCame():
-            return "turn came"
-        case e.PhaseStarted():
-            return f"{event.phase.value} begins" + (f": {', '.join(event.steps)}" if event.steps else "")
-        case e.Dispatched():
-            steps = ", ".join(f"{name} {seq}/{attempt}" for name, (seq, attempt) in event.steps.items())
-            return f"{event.phase.value} out: {steps}{_epoch(event)}"
-        case e.Succeeded():
-            return f"{event.step} {event.phase.value} {event.outcome.value}{_epoch(event)}"
-        case e.Failed():
-            return f"{event.step} failed: {event.failure.code.value}" + ("" if event.counted else ", uncounted")
-        case e.Parked():
-            return f"{event.step} parked: {event.failure.code.value}"
-        case e.Progressed():
-            return f"{event.step} at {event.done}"
-        case e.StillUnread():
-            return f"unread: {', '.join(event.steps)}"
-        case e.SeenRead():
-            return f"read: {', '.join(event.steps)}"
-        case e.Replayed():
-            return f"{event.step} replayed: {event.phase.value}{_epoch(event)}"
-        case e.EvidenceNoted():
-            return f"{event.step} noted: {event.outcome.value}"
-        case e.StopSent():
-            return "stop: " + ", ".join(f"{name} {seq}" for name, seq in event.steps.items())
-        case e.HoldPlaced():
-            return f"held: {event.product}" if event.product else "held"
-        case e.CancelAsked():
-            return "withdrawn" if event.withdrawn else "cancel asked"
-        case e.Ended():
-            return f"ended: {event.end.value}" + (", restored" if event.restored else "")
-        case _:
-            return _plain(event)
+    return _WORDS.get(type(event), _plain)(event)
 
 
 def _plain(event: e.AnyEvent) -> str:
@@ -268,4 +236,24 @@ def _epoch(event: e.Dispatched | e.Succeeded | e.Replayed) -> str:
     return f" in epoch {event.epoch}" if event.epoch > 1 else ""
 
 
-RETRY = Retry()
+_WORDS: dict[type, Callable[[Any], str]] = {
+    e.Accepted: lambda v: "accepted" + (f", {v.starts.value} is ready" if v.starts else ""),
+    e.PhaseStarted: lambda v: f"{v.phase.value} begins" + (f": {', '.join(v.steps)}" if v.steps else ""),
+    e.Dispatched: lambda v: f"{v.phase.value} out: {_numbered(v.steps)}{_epoch(v)}",
+    e.Succeeded: lambda v: f"{v.step} {v.phase.value} {v.outcome.value}{_epoch(v)}",
+    e.Failed: lambda v: f"{v.step} failed: {v.failure.code.value}" + ("" if v.counted else ", uncounted"),
+    e.Parked: lambda v: f"{v.step} parked: {v.failure.code.value}",
+    e.Progressed: lambda v: f"{v.step} at {v.done}",
+    e.StillUnread: lambda v: f"unread: {', '.join(v.steps)}",
+    e.SeenRead: lambda v: f"read: {', '.join(v.steps)}",
+    e.Replayed: lambda v: f"{v.step} replayed: {v.phase.value}{_epoch(v)}",
+    e.EvidenceNoted: lambda v: f"{v.step} noted: {v.outcome.value}",
+    e.StopSent: lambda v: "stop: " + ", ".join(f"{name} {seq}" for name, seq in v.steps.items()),
+    e.HoldPlaced: lambda v: f"held: {v.product}" if v.product else "held",
+    e.CancelAsked: lambda v: "withdrawn" if v.withdrawn else "cancel asked",
+    e.Ended: lambda v: f"ended: {v.end.value}" + (", restored" if v.restored else ""),
+}
+
+
+def _numbered(steps: dict[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{name} {seq}/{attempt}" for name, (seq, attempt) in steps.items())
