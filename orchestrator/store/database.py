@@ -20,9 +20,29 @@ def database_url(dsn: str) -> str:
     return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
-def connect(dsn: str, *, pool_size: int = 5, application: str = "oblio") -> Engine:
-    """An engine whose sessions read committed rows, use UTC and give up on long transactions."""
-    options = f"-c timezone=UTC -c lock_timeout=3s -c statement_timeout={TRANSACTION_LIMIT} -c jit=off"
+WRITER = "oblio_writer"
+"""The role whose rights the engine needs: it may add to the truth, and never change it."""
+
+READER = "oblio_reader"
+"""The role for reports: no vault, no quarantine."""
+
+
+def connect(dsn: str, *, pool_size: int = 5, application: str = "oblio", role: str | None = None) -> Engine:
+    """An engine whose sessions read committed rows, use UTC and give up on long transactions.
+
+    Args:
+        dsn: the server's address, of the form ``postgresql://user@host/database``.
+        pool_size: connections kept open.
+        application: the name under which the server lists them.
+        role: what its sessions act as, so that an owner's address serves with no more rights than are needed.
+    """
+    # Every name is written with its schema: what a session finds must not depend on what its user is called.
+    options = (
+        f"-c timezone=UTC -c lock_timeout=3s -c statement_timeout={TRANSACTION_LIMIT} -c jit=off"
+        " -c search_path=pg_catalog"
+    )
+    if role is not None:
+        options += f" -c role={role}"
     return sa.create_engine(
         database_url(dsn),
         pool_size=pool_size,

@@ -22,10 +22,12 @@ def shard_of(request: str, shards: int) -> int:
 
 
 def freeze(state: State) -> bytes:
+    """The folded state as it is stored; equal states give equal bytes."""
     return _encoder.encode(state)
 
 
 def thaw(raw: bytes | memoryview) -> State:
+    """The state in stored bytes."""
     return _decoder.decode(raw)
 
 
@@ -66,6 +68,7 @@ TIMER_COLUMNS = (("request", "uuid"), ("shard", "integer"), ("fire_at", "bigint"
 
 
 def request_row(state: State, shards: int) -> Row:
+    """The row of ``requests``."""
     return (
         state.id,
         state.tenant,
@@ -85,6 +88,7 @@ def request_row(state: State, shards: int) -> Row:
 
 
 def step_row(state: State, name: str, shards: int) -> Row:
+    """The row of ``steps`` for one product."""
     step = state.steps[name]
     return (
         state.id,
@@ -121,5 +125,6 @@ def destructive(step: Step) -> bool:
 
 
 def timer_row(state: State, shards: int) -> Row | None:
+    """The row of ``timers``: when the request must be looked at again; ``None`` where only a message changes it."""
     due = state.next_due()
     return None if due is None else (state.id, shard_of(state.id, shards), due)

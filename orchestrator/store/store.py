@@ -101,23 +101,23 @@ class Store:
                 return []
             vault = _vault(connection, sorted({request for _, kind, request, _ in rows if kind == "command"}))
             bodies = _bodies(
-                connection, [(id, q, b["first"], b["last"]) for id, kind, q, b in rows if kind == "events"]
+                connection, [(row, q, b["first"], b["last"]) for row, kind, q, b in rows if kind == "events"]
             )
         return [
             DueRow(
-                id,
+                row,
                 kind,
                 request,
                 body,
                 vault.get(request) if kind == "command" else None,
-                tuple(bodies.get(id, ())),
+                tuple(bodies.get(row, ())),
             )
-            for id, kind, request, body in rows
+            for row, kind, request, body in rows
         ]
 
     def published(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
         """The rows went out and were confirmed; ``sent`` says where each request's last command stands."""
-        last = {request: position for request, position in sent}
+        last = dict(sent)
         with self.database.begin() as connection:
             if last:
                 execute_rows(

@@ -20,16 +20,23 @@ NAMING = {
     "pk": "%(table_name)s_pkey",
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
     "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
 }
 
 metadata = sa.MetaData(schema=SCHEMA, naming_convention=NAMING)
 
 
 class TableKind(StrEnum):
+    """What may be done with a table's rows, and what they can be made from."""
+
     TRUTH = "truth"
+    """Only added to; what is in it can be made from nothing else."""
     DERIVED = "derived"
+    """Folded from the truth, and rebuilt from it."""
     WORKING = "working"
+    """Says what is under way."""
     KEPT = "kept"
+    """Lives by its own dates."""
 
 
 def _id(name: str, *, primary_key: bool = False) -> sa.Column[str]:
@@ -40,10 +47,23 @@ def _millis(name: str, nullable: bool = False) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=nullable)
 
 
-def _table(name: str, kind: TableKind, *items: sa.schema.SchemaItem, changing: bool = False) -> sa.Table:
+def tables_of(*kinds: TableKind) -> list[sa.Table]:
+    """The tables of ``kinds``, by name."""
+    return sorted((table for table in metadata.tables.values() if table.info["kind"] in kinds), key=lambda t: t.name)
+
+
+def _table(
+    name: str, kind: TableKind, *items: sa.schema.SchemaItem, changing: bool = False, queue: bool = False
+) -> sa.Table:
+    """``changing``: rows are updated, and there should be room in their page. ``queue``: rows come and go."""
     table: sa.Table = sa.Table(name, metadata, *items, info={"kind": kind})
     if changing:
         table.dialect_options["postgresql"]["with"] = {"fillfactor": 80}
+    if queue:
+        table.dialect_options["postgresql"]["with"] = {
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+        }
     return table
 
 
@@ -65,6 +85,14 @@ registry = _table(
     _millis("at"),
     sa.Column("digest", BYTEA, nullable=False),
     sa.Column("products", JSONB, nullable=False, comment="name, wave, kinds, map digest, backup window"),
+)
+
+installation = _table(
+    "installation",
+    TableKind.TRUTH,
+    sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true(), comment="so that there is one row"),
+    sa.Column("shards", sa.Integer, nullable=False, comment="fixed at installation: streams belong to them for ever"),
+    sa.CheckConstraint("one", name="one_row"),
 )
 
 # --- derived -------------------------------------------------------------------------------------------------------
@@ -159,6 +187,7 @@ outbox = _table(
     _id("request"),
     sa.Column("body", JSONB, nullable=False, comment="steps, phase, seq: never an identifier"),
     sa.Index("outbox_shard_idx", "shard", "id"),
+    queue=True,
 )
 
 sent = _table(
@@ -198,6 +227,7 @@ vault = _table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("sealed", BYTEA, nullable=False),
     _millis("destroy_at"),
+    sa.Index("vault_destroy_at_idx", "destroy_at"),
     changing=True,
 )
 
@@ -209,6 +239,7 @@ index = _table(
     _id("request", primary_key=True),
     sa.Column("derived", sa.Boolean, nullable=False),
     _millis("destroy_at"),
+    sa.Index("index_destroy_at_idx", "destroy_at"),
 )
 
 open_subjects = _table(
@@ -228,6 +259,7 @@ submissions = _table(
     sa.Column("body", BYTEA, nullable=False, comment="keyed digest of what was asked"),
     sa.Column("case", sa.Text, comment="the asker's own reference"),
     _millis("destroy_at"),
+    sa.Index("submissions_destroy_at_idx", "destroy_at"),
 )
 
 quarantine = _table(
@@ -245,6 +277,7 @@ quarantine = _table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("sealed", BYTEA, nullable=False),
     _millis("destroy_at"),
+    sa.Index("quarantine_destroy_at_idx", "destroy_at"),
     _millis("resubmitted_at", nullable=True),
     sa.UniqueConstraint("topic", "partition", "offset"),
 )

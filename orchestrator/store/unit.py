@@ -40,6 +40,8 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class VaultRow:
+    """A vault entry: the identifiers of one request, sealed under the vault key ``key``."""
+
     request: str
     tenant: str
     key: str
@@ -49,6 +51,8 @@ class VaultRow:
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
+    """A digest of an identifier. ``derived``: a product found it, the request did not name it."""
+
     tenant: str
     digest: bytes
     request: str
@@ -58,6 +62,8 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineRow:
+    """A record that was rejected: why, where it stood, and its bytes, sealed under the vault key ``key``."""
+
     id: str
     at: int
     rejection_class: str
@@ -124,8 +130,8 @@ class Unit:
         found = self.connection.execute(
             sa.text("SELECT shard, epoch FROM oblio.shards WHERE shard = ANY(:shards) ORDER BY shard FOR SHARE"),
             {"shards": sorted(owned)},
-        ).all()
-        if {shard: epoch for shard, epoch in found} != dict(owned):
+        )
+        if dict(found.tuples().all()) != dict(owned):
             raise LostShard
 
     def move_offsets(self, moves: Mapping[tuple[str, int], tuple[int, int]]) -> None:
@@ -152,8 +158,8 @@ class Unit:
                 "SELECT id::text, version FROM oblio.streams WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE"
             ),
             {"ids": sorted(ids)},
-        ).all()
-        return {id: version for id, version in found}
+        )
+        return dict(found.tuples().all())
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
         if not ids:
@@ -325,11 +331,11 @@ class Unit:
         self._outbox(changes.outbox)
 
     def _heads(self, changes: Changes) -> None:
-        new = [(id, state.n) for id, state in changes.states.items() if changes.before[id] is None]
+        new = [(key, state.n) for key, state in changes.states.items() if changes.before[key] is None]
         moved = [
-            (id, before.n, state.n)
-            for id, state in changes.states.items()
-            if (before := changes.before[id]) is not None
+            (key, before.n, state.n)
+            for key, state in changes.states.items()
+            if (before := changes.before[key]) is not None
         ]
         if new:
             execute_rows(
@@ -357,8 +363,8 @@ class Unit:
         )
 
     def _derived(self, changes: Changes) -> None:
-        fresh = [state for id, state in changes.states.items() if changes.before[id] is None]
-        known = [state for id, state in changes.states.items() if changes.before[id] is not None]
+        fresh = [state for key, state in changes.states.items() if changes.before[key] is None]
+        known = [state for key, state in changes.states.items() if changes.before[key] is not None]
         insert_requests(self.connection, fresh, self.shards)
         update_requests(self.connection, known, self.shards)
         insert_steps(self.connection, [(state, name) for state in fresh for name in state.steps], self.shards)
@@ -369,24 +375,24 @@ class Unit:
 
     def _timers(self, changes: Changes) -> None:
         put, gone = [], []
-        for id, state in changes.states.items():
-            before = changes.before[id]
+        for key, state in changes.states.items():
+            before = changes.before[key]
             row = r.timer_row(state, self.shards)
             if before is not None and row == r.timer_row(before, self.shards):
                 continue
             if row is not None:
                 put.append(row)
             elif before is not None:
-                gone.append(id)
+                gone.append(key)
         put_timers(self.connection, put)
         _delete(self.connection, "timers", "request", gone)
 
     def _waits(self, changes: Changes) -> None:
         gone: list[tuple[str, str]] = []
-        for id, state in changes.states.items():
-            before = changes.before[id]
+        for key, state in changes.states.items():
+            before = changes.before[key]
             if before is not None and before.behind:
-                gone.extend((id, other) for other in before.behind if other not in state.behind or state.ended)
+                gone.extend((key, other) for other in before.behind if other not in state.behind or state.ended)
         if gone:
             execute_rows(
                 self.connection,
@@ -432,8 +438,11 @@ class Unit:
         self._quarantine(changes.quarantine)
 
     def _turns(self, ended: Sequence[str]) -> list[OutboxRow]:
-        """Who waits behind the requests that ended. Read after their open-subject rows went: see the class of the race
-        in ``tests/store/test_open_subjects.py``."""
+        """Who waits behind the requests that ended.
+
+        Read after their open-subject rows went: whoever held those rows to get in line has then committed, and is
+        seen here; whoever comes later finds no row, and does not wait.
+        """
         if not ended:
             return []
         found = self.connection.execute(
@@ -456,7 +465,7 @@ class Unit:
         listed = ", ".join(f'"{name}"' for name in names)
         execute_rows(
             self.connection,
-            f"INSERT INTO oblio.quarantine ({listed}) SELECT {listed} FROM {{rows}} ON CONFLICT DO NOTHING",  # noqa: S608
+            f"INSERT INTO oblio.quarantine ({listed}) SELECT {listed} FROM {{rows}} ON CONFLICT DO NOTHING",
             [(name, types.get(name, "bigint" if name.endswith("_at") else "text")) for name in names],
             [tuple(getattr(row, name) for name in names) for row in rows],
         )
@@ -475,46 +484,50 @@ class Unit:
 
 
 def insert_requests(connection: Connection, states: Sequence[State], shards: int, table: str = "requests") -> None:
+    """Insert the rows of ``states``."""
     if states:
         names = ", ".join(f'"{name}"' for name, _ in r.REQUEST_COLUMNS)
         execute_rows(
             connection,
-            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",  # noqa: S608  names are ours
+            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",
             r.REQUEST_COLUMNS,
             [r.request_row(state, shards) for state in states],
         )
 
 
 def update_requests(connection: Connection, states: Sequence[State], shards: int) -> None:
+    """Bring the rows of ``states`` up to date."""
     if states:
         changing = ("stage", "end", "parked", "held", "stopping", "due_at", "ended_at", "n", "state")
         sets = ", ".join(f'"{name}" = r."{name}"' for name in changing)
         execute_rows(
             connection,
-            f"UPDATE oblio.requests q SET {sets} FROM {{rows}} WHERE q.id = r.id",  # noqa: S608
+            f"UPDATE oblio.requests q SET {sets} FROM {{rows}} WHERE q.id = r.id",
             r.REQUEST_COLUMNS,
             [r.request_row(state, shards) for state in states],
         )
 
 
 def insert_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int, table: str = "steps") -> None:
+    """Insert the rows of these (request, step) pairs."""
     if pairs:
         names = ", ".join(f'"{name}"' for name, _ in r.STEP_COLUMNS)
         execute_rows(
             connection,
-            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",  # noqa: S608
+            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",
             r.STEP_COLUMNS,
             [r.step_row(state, name, shards) for state, name in pairs],
         )
 
 
 def update_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int) -> None:
+    """Bring the rows of these (request, step) pairs up to date."""
     if pairs:
         changing = [name for name, _ in r.STEP_COLUMNS if name not in ("request", "product", "tenant", "shard")]
         sets = ", ".join(f'"{name}" = r."{name}"' for name in changing)
         execute_rows(
             connection,
-            f"UPDATE oblio.steps s SET {sets} FROM {{rows}} WHERE s.request = r.request AND s.product = r.product",  # noqa: S608
+            f"UPDATE oblio.steps s SET {sets} FROM {{rows}} WHERE s.request = r.request AND s.product = r.product",
             r.STEP_COLUMNS,
             [r.step_row(state, name, shards) for state, name in pairs],
         )
@@ -525,7 +538,7 @@ def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) 
     pairs: list[tuple[State, str]] = []
     for state in states:
         old = before[state.id]
-        assert old is not None  # noqa: S101  the caller passes known requests only
+        assert old is not None  # the caller passes known requests only
         same_gate = (old.holds, old.undo, old.ended, old.vault_gone) == (
             state.holds,
             state.undo,
@@ -539,22 +552,24 @@ def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) 
 
 
 def put_timers(connection: Connection, rows: Sequence[r.Row], table: str = "timers") -> None:
+    """Set the timers given as rows; each request has one at most."""
     if rows:
         execute_rows(
             connection,
             f"""INSERT INTO oblio.{table} (request, shard, fire_at) SELECT request, shard, fire_at FROM {{rows}}
-                ON CONFLICT (request) DO UPDATE SET fire_at = excluded.fire_at""",  # noqa: S608
+                ON CONFLICT (request) DO UPDATE SET fire_at = excluded.fire_at""",
             r.TIMER_COLUMNS,
             rows,
         )
 
 
 def insert_waits(connection: Connection, states: Sequence[State], table: str = "waits") -> None:
+    """Insert who waits behind whom."""
     rows = [(state.id, other) for state in states if not state.ended for other in state.behind]
     if rows:
         execute_rows(
             connection,
-            f"INSERT INTO oblio.{table} (request, behind) SELECT request, behind FROM {{rows}}",  # noqa: S608
+            f"INSERT INTO oblio.{table} (request, behind) SELECT request, behind FROM {{rows}}",
             (("request", "uuid"), ("behind", "uuid")),
             rows,
         )
@@ -563,7 +578,7 @@ def insert_waits(connection: Connection, states: Sequence[State], table: str = "
 def _delete(connection: Connection, table: str, column: str, ids: Sequence[str]) -> None:
     if ids:
         connection.execute(
-            sa.text(f'DELETE FROM oblio."{table}" WHERE {column} = ANY(CAST(:ids AS uuid[]))'),  # noqa: S608
+            sa.text(f'DELETE FROM oblio."{table}" WHERE {column} = ANY(CAST(:ids AS uuid[]))'),
             {"ids": list(ids)},
         )
 
@@ -576,8 +591,8 @@ def fold_brake(connection: Connection, recorded: Recorded, table: str = "brakes"
     scope = {"tenant": event.tenant or "", "product": event.product or ""}
     if event.stopped:
         statement = f"""INSERT INTO oblio.{table} (tenant, product, seq, since)
-                        VALUES (:tenant, :product, :seq, :since) ON CONFLICT (tenant, product) DO NOTHING"""  # noqa: S608
+                        VALUES (:tenant, :product, :seq, :since) ON CONFLICT (tenant, product) DO NOTHING"""
         connection.execute(sa.text(statement), scope | {"seq": event.seq, "since": recorded.at})
     else:
-        statement = f"DELETE FROM oblio.{table} WHERE tenant = :tenant AND product = :product"  # noqa: S608
+        statement = f"DELETE FROM oblio.{table} WHERE tenant = :tenant AND product = :product"
         connection.execute(sa.text(statement), scope)

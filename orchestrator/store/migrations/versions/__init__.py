@@ -1,0 +1,3 @@
+"""One file per revision, numbered."""
+
+from __future__ import annotations
