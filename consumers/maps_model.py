@@ -216,6 +216,8 @@ class Scrub(Part, frozen=True, kw_only=True):
 
     marker: ClassVar[str] = "scrub"
     scrub: tuple[IdentifierKind, ...]
+    ip: bool = False
+    """Take out every IP address as well; only in the subject's own records."""
     with_: Annotated[str, Meta(pattern=r"^[A-Za-z0-9 _.*\[\]<>-]{0,40}$")] = msgspec.field(
         default=DEFAULT_TEXT, name="with"
     )

@@ -267,6 +267,8 @@ class _Sql:
                 self._bad(at, f"`{column}` is {fixed[column]} and cannot be overwritten")
             if column in dataset.keep:
                 self._bad(at, f"`{column}` stands under `keep:` as well; decide for one")
+            if isinstance(treatment, Scrub) and treatment.ip and dataset.whose is Whose.OTHERS:
+                self._bad(at, "an address in another person's record may be theirs; take `ip:` away")
             _check_treatment(self.map, treatment, (*self.path, *at), self.source)
         if dataset.action in (Action.REDACT, Action.ANONYMISE):
             for at, column, reusable in self._own_references():

@@ -15,7 +15,16 @@ from collections.abc import Iterable, Mapping
 NEVER = r"(?!)"
 """A pattern that matches nothing: for a subject without an identifier of the kinds asked for."""
 
-_SEPARATORS = r"[\s().\/-]{0,3}"
+SEPARATORS = " \t\r\n\u00a0().-/"
+"""What people put between the digits of a phone."""
+
+IP_ADDRESS = (
+    r"(?<![\w.:])(?:(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9a-f]{1,4}:){4,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}(?::[0-9a-f]{1,4}){1,6})"
+    r"(?![\w:]|\.\d)"
+)
+"""Any IPv4 or IPv6 address."""
+
+_BETWEEN = r"[ \t\r\n\u00a0().\/-]{0,3}"
 _SPECIAL = re.compile(r"([^\w\s])", re.ASCII)
 
 
@@ -25,8 +34,8 @@ def mention_pattern(kind: str, value: str) -> str:
         local, _, domain = value.rpartition("@")
         return rf"(?<![\w.+-]){_escape(local)}(?:@|%40){_escape(domain)}(?!\w|[.-]\w)"
     if kind == "phone":
-        digits = _SEPARATORS.join(value.removeprefix("+"))
-        return rf"(?<![\d+])(?:\+|00|%2B)?{_SEPARATORS}{digits}(?!\d)"
+        digits = _BETWEEN.join(value.removeprefix("+"))
+        return rf"(?<![\d+])(?:\+|00|%2B)?{_BETWEEN}{digits}(?!\d)"
     return rf"(?<![\w-]){_escape(value)}(?![\w-])"
 
 
@@ -42,6 +51,19 @@ def number_pattern(identifiers: Mapping[str, Iterable[str]], kinds: Iterable[str
     numbers = {value.removeprefix("+") for kind in kinds if kind != "email" for value in identifiers.get(kind, ())}
     digits = sorted(number for number in numbers if number.isascii() and number.isdigit())
     return rf"(?<=[:,] |\[)(?:{'|'.join(digits)})(?=[\]}},])" if digits else NEVER
+
+
+def hints(identifiers: Mapping[str, Iterable[str]], kinds: Iterable[str]) -> list[str]:
+    """What a text must hold for any mention, without regard to borders: a cheap look before an expensive one.
+
+    The text is to be in lower case with ``%40`` as ``@`` and, for phones, without :data:`SEPARATORS`.
+    """
+    found = [
+        value.removeprefix("+") if kind == "phone" else value.lower()
+        for kind in kinds
+        for value in identifiers.get(kind, ())
+    ]
+    return sorted(found)
 
 
 def _escape(text: str) -> str:

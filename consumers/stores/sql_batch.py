@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
-from consumers.stores.mentions import number_pattern, subject_pattern
+from consumers.stores.mentions import hints, number_pattern, subject_pattern
 from consumers.stores.sql_members import Mention, Source, Statement
 from consumers.stores.sql_rows import Rows, Target
 from consumers.stores.sql_treatments import Mode
 
 _INTEGERS = {"int2": 15, "int4": 31, "int8": 63}
 _UUID = re.compile(r"\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?")
+_LIKE = re.compile(r"[%_\\]")
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -81,10 +82,19 @@ def _values(target: Target, source: Source) -> Iterable[str]:
 
 
 def _mentioned(target: Target, mention: Mention) -> str:
-    if mention.mode is Mode.VALUES:
-        return "\n".join(sorted(v.lower() for kind in mention.kinds for v in target.identifiers.get(kind, ())))
-    make = subject_pattern if mention.mode is Mode.PATTERN else number_pattern
-    return make(target.identifiers, mention.kinds)
+    match mention.mode:
+        case Mode.HINT:
+            return "\n".join(map(_like, hints(target.identifiers, mention.kinds)))
+        case Mode.VALUES:
+            return "\n".join(sorted(v.lower() for kind in mention.kinds for v in target.identifiers.get(kind, ())))
+        case Mode.PATTERN:
+            return subject_pattern(target.identifiers, mention.kinds)
+        case Mode.NUMBERS:
+            return number_pattern(target.identifiers, mention.kinds)
+
+
+def _like(text: str) -> str:
+    return "%" + _LIKE.sub(r"\\\g<0>", text) + "%"
 
 
 def fits(value: str, type_: str) -> bool:

@@ -255,6 +255,14 @@ class Members:
             where = ["w.ordinal = s.ordinal", *where]
         return f"select s.ordinal, s.tenant{columns} from {relation} where {' and '.join(where)}"
 
+    @staticmethod
+    def _once_joined(condition: str) -> str:
+        """The condition, to be asked of a row only once it is known to be the subject's.
+
+        Else the planner may take a comparison of texts for a way to join all rows of a table with all subjects.
+        """
+        return f"case when w.ordinal = s.ordinal then {condition} end"
+
     def _unexpired(self, dataset: SqlDataset) -> list[str]:
         """A retained row is one only until its date; then the next dataset of its table has it."""
         return [f"{self._until(dataset, dataset.retain.until)} > now()"] if dataset.retain else []

@@ -125,10 +125,14 @@ class Compiler(Members):
         """The rows to touch, each once: of a row with several subjects all their identifiers count together."""
         if not self._mentions:
             return f"select distinct {', '.join(keys)} from hit order by {', '.join(keys)}"
-        glue = {Mode.PATTERN: "'|'", Mode.NUMBERS: "'|'", Mode.VALUES: "E'\\n'"}
+        glue = {Mode.PATTERN: "'|'", Mode.NUMBERS: "'|'", Mode.VALUES: "E'\\n'", Mode.HINT: "E'\\n'"}
         parts = [f"string_agg(w.{m.name}, {glue[m.mode]}) as {m.name}" for m in self._mentions.values()]
         names = ", ".join(keys)
-        return f"select {names}, {', '.join(parts)} from hit join w using (ordinal) group by {names} order by {names}"
+        # In the order of subjects: PostgreSQL keeps the regular expressions it used last, and compiling one is dear.
+        return (
+            f"select {names}, {', '.join(parts)} from hit join w using (ordinal)"
+            f" group by {names} order by min(ordinal), {names}"
+        )
 
     def _out(self, name: str, relation: str, *, extras: bool = True) -> str:
         keys = self._key_names(name)
@@ -172,6 +176,8 @@ class Compiler(Members):
         extras = [self._extra(dataset, extra) for extra in self.extras(name)]
         select = [*(f"d.{quoted(column)}" for column in dataset.key), *extras]
         mentions = effect is Effect.APPLY and any(isinstance(t, Scrub | Elements) for t in dataset.columns.values())
+        if mentions:
+            pending = self._once_joined(pending)
         members = self._members(name, select, [f"({pending})"] if pending else [], mentions=mentions)
         names = ["ordinal", *self._key_names(name), *(f"x{i}" for i in range(len(extras)))]
         columns = ["ordinal", *(f"c{i}" for i in range(len(select)))]

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from consumers.maps_model import Elements, JsonPaths, Scrub, Treatment, Value, Word
+from consumers.stores.mentions import IP_ADDRESS, SEPARATORS
 from consumers.stores.sql_catalog import ColumnType, quoted
 from consumers.stores.sql_errors import StoreError
 from schemas.codes import FailureCode
@@ -23,8 +24,10 @@ Bind = Callable[[Any], str]
 class Mode(StrEnum):
     """What is needed of a subject's identifiers within a row."""
 
+    HINT = "h"
+    """What must occur in a text for any mention, as patterns of LIKE, one a line."""
     PATTERN = "p"
-    """One regular expression for all of them."""
+    """One regular expression for all mentions."""
     NUMBERS = "n"
     """The same for bare numbers in JSON text."""
     VALUES = "v"
@@ -128,14 +131,35 @@ class Treated:
         return pending, wanted if self.column.type != "json" else f"{wanted}::json"
 
     def _scrub(self, treatment: Scrub) -> tuple[str, str]:
+        """A look for the bare value goes before the regular expression, which costs some twenty times as much."""
         if not (self.column.is_text or self.column.is_json):
             raise self._mismatch()
-        pattern = self.mentions(Mode.PATTERN, treatment.scrub)
-        source = self.text
-        if self.column.is_json:
-            source = f"regexp_replace({source}, {self.mentions(Mode.NUMBERS, treatment.scrub)}, 'null', 'g')"
-        scrubbed = f"regexp_replace({source}, {pattern}, {self.bind(treatment.with_)}, 'gi')"
-        return f"{self.text} ~* {pattern}", f"({scrubbed})::{self.column.type}"
+        pending, wanted = [], self.text
+        for kinds in _alike(treatment.scrub):
+            occurs = f"{self._hay(kinds)} like any (string_to_array({self.mentions(Mode.HINT, kinds)}, E'\\n'))"
+            pattern = self.mentions(Mode.PATTERN, kinds)
+            pending.append(f"{occurs} and {self.text} ~* {pattern}")
+            scrubbed = wanted
+            if self.column.is_json and kinds != ("email",):
+                scrubbed = f"regexp_replace({scrubbed}, {self.mentions(Mode.NUMBERS, kinds)}, 'null', 'g')"
+            scrubbed = f"regexp_replace({scrubbed}, {pattern}, {self.bind(treatment.with_)}, 'gi')"
+            wanted = f"case when {occurs} then {scrubbed} else {wanted} end"
+        if treatment.ip:
+            pending.append(f"{self.text} ~* {self.bind(IP_ADDRESS)}")
+            wanted = f"regexp_replace({wanted}, {self.bind(IP_ADDRESS)}, {self.bind(treatment.with_)}, 'gi')"
+        return " or ".join(f"({part})" for part in pending), f"({wanted})::{self.column.type}"
+
+    def _hay(self, kinds: tuple[str, ...]) -> str:
+        if kinds == ("phone",):
+            return f"translate({self.text}, {self.bind(SEPARATORS)}, '')"
+        return f"replace(lower({self.text}), '%%40', '@')" if kinds == ("email",) else f"lower({self.text})"
+
+
+def _alike(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The kinds by the way in which they are looked for."""
+    plain = [str(kind) for kind in kinds]
+    others = tuple(kind for kind in plain if kind not in ("email", "phone"))
+    return [(kind,) for kind in plain if kind in ("email", "phone")] + ([others] if others else [])
 
 
 def _network(address: str) -> str:
