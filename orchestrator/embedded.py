@@ -1,0 +1,143 @@
+"""The embedded system: PostgreSQL, bus, orchestrator and the five sample products in one process. A composition root."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+import structlog
+
+from consumers import runner
+from consumers.product import Product
+from consumers.samples.stores import SampleStores
+from orchestrator.bus.postgres import PostgresBus
+from orchestrator.cli.installation import DATABASE, PRODUCTS, Installation
+from orchestrator.domain.policy import Policy
+from orchestrator.embedded_postgres import EmbeddedPostgres
+from orchestrator.engine import Engine, EngineSettings
+from orchestrator.intake import IntakeSettings
+from orchestrator.store.database import WRITER, connect
+from orchestrator.store.install import install
+from orchestrator.store.store import Store
+from schemas.topics import TOPICS
+
+log = structlog.get_logger()
+
+Wrap = Callable[[Product], Product]
+
+
+class System:
+    """Everything, started in order by entering and stopped in reverse by leaving.
+
+    Args:
+        installation: its home folder; what is missing there is made.
+        durable: whether PostgreSQL waits for the disk. Tests and the demo need not.
+        wrap: lets the demo put a failure in a product's way.
+    """
+
+    def __init__(self, installation: Installation, *, durable: bool = True, wrap: Wrap | None = None) -> None:
+        self.installation = installation
+        self._durable = durable
+        self._wrap = wrap
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._stack = ExitStack()
+        self.products: Mapping[str, Product] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_work()
+        self._stack.close()
+
+    # --- starting --------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.installation.prepare()
+        server = self._stack.enter_context(EmbeddedPostgres(self.installation.postgres_folder, durable=self._durable))
+        for name in (DATABASE, *PRODUCTS):
+            server.create_database(name)
+        self._install(server)
+        self.database = self._engine_for(server.dsn(DATABASE), role=WRITER)
+        self.bus = PostgresBus(self._engine_for(server.dsn(DATABASE)), session_s=10.0)
+        self._stack.callback(self.bus.close)
+        self.store = Store(self.database, self.installation.settings.shards)
+        self.stores = self._sample_stores(server)
+        self.products = {name: self._product(name) for name in PRODUCTS}
+        self.policy = self._policy()
+
+    def _install(self, server: EmbeddedPostgres) -> None:
+        shards = self.installation.settings.shards
+        install(server.dsn(DATABASE), shards=shards)
+        engine = connect(server.dsn(DATABASE), pool_size=1, application="oblio-install")
+        try:
+            PostgresBus.install(engine, {spec.topic.value: shards if spec.sharded else 1 for spec in TOPICS})
+        finally:
+            engine.dispose()
+
+    def _engine_for(self, dsn: str, role: str | None = None) -> sa.Engine:
+        engine = connect(dsn, pool_size=8, role=role)
+        self._stack.callback(engine.dispose)
+        return engine
+
+    def _sample_stores(self, server: EmbeddedPostgres) -> SampleStores:
+        """The sample stores, made empty on the first start."""
+        urls = {name: server.dsn(name) for name in PRODUCTS}
+        stores = SampleStores(
+            **urls,
+            objects=self.installation.objects_folder.absolute().as_uri(),
+            log_folder=self.installation.logs_folder.absolute(),
+        )
+        self._stack.callback(stores.dispose)
+        if not sa.inspect(stores.engine("tickets")).has_table("users"):
+            stores.create_schemas()
+        return stores
+
+    def _product(self, name: str) -> Product:
+        product = Product(self.installation.maps[name], self.installation.product_settings(name))
+        self._stack.callback(product.close)
+        product.install()
+        return self._wrap(product) if self._wrap is not None else product
+
+    def _policy(self) -> Policy:
+        return self.installation.policy(1)
+
+    # --- working ---------------------------------------------------------------------------------------------------
+
+    def work(self, instance: str = "embedded") -> None:
+        """Start the orchestrator and the products, each in a thread of its own."""
+        settings = EngineSettings(
+            instance=instance, intake=IntakeSettings(plain=self.installation.settings.plain_identifiers)
+        )
+        engine = Engine(self.store, self.bus, self.installation.keys, self.policy, settings)
+        self._spawn("orchestrator", engine.run, self._stop)
+        for name, product in self.products.items():
+            self._spawn(name, runner.run, product, self.bus, self._stop)
+
+    def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until :meth:`stop_work` is called from elsewhere."""
+        self._stop.wait(seconds)
+
+    def stop_work(self) -> None:
+        """Let every thread finish what it has in hand."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=15)
+        self._threads.clear()
