@@ -1,0 +1,316 @@
+"""Phases that change something: trash, restore, purge, from the gate to the receipt.
+
+The usual step is found and done in one statement per dataset, many steps at once, and its plan is committed with the
+effect. Where that cannot be (files, several databases, something in the trash, too many rows) the plan is committed
+first, and then carried out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from consumers import brakes, planning, trash
+from consumers.closing import Closing
+from consumers.failures import StepFailed
+from consumers.gate import admit
+from consumers.holdings import Session
+from consumers.kernel import EFFECTS, Answer, Kernel
+from consumers.plans import Holder, Part, Plan
+from consumers.steps import Step
+from consumers.stores.sql_batch import Batch
+from consumers.stores.sql_errors import StoreError
+from consumers.stores.sql_rows import Effect, Rows
+from consumers.work import Work, joined, moment
+from schemas.codes import FailureCode, Outcome, Phase
+from schemas.messages import Counts, Failure
+
+log = structlog.get_logger(__name__)
+
+
+class TooMuch(Exception):
+    """Some steps are not for the fast way; everything was undone. ``steps``: which; none: they are too many together."""
+
+    def __init__(self, steps: Sequence[Step] = ()) -> None:
+        super().__init__(f"{len(steps)} steps")
+        self.steps = steps
+
+
+class Effects:
+    """Runs the steps of one phase, at most one of each request."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._work = Work(kernel)
+        self._closing = Closing(kernel, self._work)
+
+    def run(self, steps: Sequence[Step]) -> list[Answer]:
+        """The answers of the steps that this worker brought to an end, and of those that failed."""
+        left: list[Step] = []
+        answers = self._once(steps, left)
+        return answers + self._after_others(left)
+
+    def _once(self, steps: Sequence[Step], left: list[Step]) -> list[Answer]:
+        begun: list[Step] = []
+        answers = self._kernel.isolate(steps, self._survey)
+        unread = {step for step, _ in answers}
+        going = [step for step in steps if step not in unread]
+        answers += self._kernel.isolate(going, lambda group: self._begin(group, begun, left))
+        answers += self._work.do(begun)
+        answers += self._closing.close(begun)
+        self._let_go(begun, answers)
+        return answers
+
+    # --- others at the same steps -------------------------------------------------------------------------------
+
+    def _after_others(self, left: list[Step]) -> list[Answer]:
+        """Steps that another worker held: done once its lease lapses, left alone if it proves alive.
+
+        Without the wait, a step of a worker that was killed would be found again only by its time-out.
+        """
+        answers: list[Answer] = []
+        seen = self._holders(left)
+        until = time.monotonic() + self._kernel.settings.lease_s + 1
+        while left and time.monotonic() < until:
+            now = self._holders(left)
+            free = [step for step in left if step.id not in now or now[step.id].lapsed]
+            left = [step for step in left if step not in free and now[step.id] == seen.get(step.id)]
+            if free:
+                answers += self._once(free, left)
+                seen = self._holders(left)
+            elif left:
+                time.sleep(min(0.25, self._kernel.settings.lease_s / 4))
+        return answers
+
+    def _holders(self, steps: Sequence[Step]) -> Mapping[tuple[str, str, str, int], Holder]:
+        if not steps:
+            return {}
+        with self._kernel.holdings.session() as session:
+            return self._kernel.plans.holders(session.home, steps)
+
+    def _let_go(self, begun: Sequence[Step], answers: Sequence[Answer]) -> None:
+        """Give up the leases of what did not come to an end, and keep in mind which commands were obeyed.
+
+        A failure here is no matter: leases lapse, and the next command says its seq itself.
+        """
+        finished = {step for step, ack in answers if ack.receipt is not None}
+        failed = [step for step, ack in answers if ack.outcome is Outcome.FAILED and not step.fence]
+        held = [step for step in begun if step not in finished]
+        if not failed and not held:
+            return
+        try:
+            with self._kernel.holdings.session() as session:
+                brakes.obey(session.home, self._kernel.name, failed)
+                self._kernel.plans.release(session.home, held)
+        except StoreError as error:
+            log.warning("leases not released", product=self._kernel.name, code=error.code.value)
+
+    # --- beginning ----------------------------------------------------------------------------------------------
+
+    def _survey(self, steps: list[Step]) -> list[Answer]:
+        """Read the log files, one pass for all: outside any transaction, because it may take long."""
+        for step in steps:
+            step.surveyed = []
+        if steps[0].phase is Phase.PURGE:
+            targets = [step.target() for step in steps]
+            by_ordinal = {step.ordinal: step for step in steps}
+            for lines in self._kernel.holdings.lines.values():
+                for ordinal, part in lines.survey(targets).items():
+                    by_ordinal[ordinal].surveyed.append(part)
+        return []
+
+    def _begin(self, steps: list[Step], begun: list[Step], left: list[Step]) -> list[Answer]:
+        while True:
+            try:
+                return self._try_to_begin(steps, begun, left)
+            except TooMuch as much:
+                if not much.steps:
+                    raise
+                for step in much.steps:
+                    step.slow = True
+
+    def _try_to_begin(self, steps: list[Step], begun: list[Step], left: list[Step]) -> list[Answer]:
+        kernel = self._kernel
+        try:
+            with kernel.holdings.session() as session:
+                gate = admit(kernel, session, steps, effect=True)
+                fresh = [step for step in gate.run if step.plan is None]
+                refused = self._plan(session, fresh) if fresh else []
+                kernel.plans.save(session.home, [step for step in fresh if step.plan is not None])
+                kernel.boundary("begin")
+        except BaseException as error:
+            for step in steps:
+                step.forget()
+                # What takes too long together may still be done in chunks.
+                step.slow = step.slow or (isinstance(error, StoreError) and error.code is FailureCode.STORE_TIMEOUT)
+            raise
+        kernel.boundary("committed")
+        begun += [step for step in gate.run if step.plan is not None]
+        left += gate.left
+        return gate.answers + refused
+
+    def _plan(self, session: Session, fresh: list[Step]) -> list[Answer]:
+        """Give each step its plan, and have it carried out already where that can be; answers of those refused."""
+        kernel = self._kernel
+        effect = EFFECTS[fresh[0].phase]
+        for step in fresh:
+            step.plan = Plan(kernel.map_digest, [])
+        if effect is Effect.UNHIDE:
+            self._bring_back(session, fresh)
+            return []
+        self._resolve(session, fresh)
+        trashed = trash.get(session.home, kernel.name, kernel.plans, fresh) if effect is Effect.APPLY else {}
+        swift = [s for s in fresh if kernel.holdings.single and not s.slow and s.request not in trashed]
+        if effect is Effect.APPLY:
+            swift = self._without_files(session, swift)
+        slow = [step for step in fresh if step not in set(swift)]
+        refused = self._look(session, slow, effect, trashed)
+        self._sweep(session, swift, effect)
+        self._extra(session, [step for step in fresh if step.plan is not None], effect)
+        return refused
+
+    def _resolve(self, session: Session, steps: Sequence[Step]) -> None:
+        """Follow the product's own links where only reusable identifiers were given: most rows hang on a surrogate."""
+        kernel = self._kernel
+        surrogates = {kind.value for kind in kernel.map.identifiers if not kernel.map.reusable(kind)}
+        poor = [s for s in steps if s.subject.records is None and not surrogates & s.target().identifiers.keys()]
+        if not kernel.map.links or not poor:
+            return
+        for ordinal, linked in kernel.holdings.link(session, Batch([step.target() for step in poor])).items():
+            step = next(step for step in poor if step.ordinal == ordinal)
+            if linked.ambiguous:
+                raise StepFailed(FailureCode.AMBIGUOUS_SUBJECT)
+            assert step.plan is not None
+            step.plan.derived = {kind: sorted(values) for kind, values in linked.derived.items()}
+
+    def _without_files(self, session: Session, steps: list[Step]) -> list[Step]:
+        """The steps whose rows lead to no file."""
+        kernel = self._kernel
+        if not kernel.holdings.leading or not steps:
+            return steps
+        batch = Batch([step.target() for step in steps])
+        filed: set[int] = set()
+        for name in kernel.holdings.leading:
+            found = kernel.holdings.store(name).find(session.home, name, batch)
+            filed |= planning.with_files(kernel, name, found)
+        return [step for step in steps if step.ordinal not in filed]
+
+    # --- the two ways -------------------------------------------------------------------------------------------
+
+    def _look(
+        self,
+        session: Session,
+        steps: list[Step],
+        effect: Effect,
+        trashed: Mapping[tuple[str, str], Sequence[Part]],
+    ) -> list[Answer]:
+        """Plans of steps that are carried out later. Those above a ceiling are refused: nothing of theirs is touched."""
+        if not steps:
+            return []
+        kernel = self._kernel
+        limit = sum(planning.ceiling(kernel, step) for step in steps) + 1
+        found = kernel.holdings.find(session, Batch([step.target() for step in steps]), effect, limit)
+        if len(steps) > 1 and any(len(rows) >= limit for rows in found.values()):
+            raise TooMuch
+        for step in steps:
+            for part in trashed.get(step.request, ()):
+                found[part.dataset] = found[part.dataset].union(part.rows(step.ordinal))
+        parts = planning.parts_of(kernel, found, steps, files=effect is Effect.APPLY, at=self._at(effect))
+        refused = []
+        for step in steps:
+            mine = parts[step.ordinal] + step.surveyed
+            if name := planning.above(kernel, session, step, mine):
+                failure = StepFailed(FailureCode.CEILING_EXCEEDED, name).failure
+                refused.append((step, failure))
+            else:
+                assert step.plan is not None
+                step.plan.parts = mine
+        return self._refuse(session, refused)
+
+    def _refuse(self, session: Session, refused: Sequence[tuple[Step, Failure]]) -> list[Answer]:
+        self._kernel.plans.destroy(session.home, [step for step, _ in refused])
+        for step, _ in refused:
+            step.forget()
+        return [self._kernel.failed(step, failure) for step, failure in refused]
+
+    def _sweep(self, session: Session, steps: list[Step], effect: Effect) -> None:
+        """Find and act, one statement per dataset for all the steps.
+
+        Raises:
+            TooMuch: after the fact, but before the commit: nothing was done.
+        """
+        if not steps:
+            return
+        kernel = self._kernel
+        at = self._at(effect)
+        most = kernel.map.limits.chunk_rows
+        batch = Batch([step.target() for step in steps])
+        by_ordinal = {step.ordinal: step for step in steps}
+        plans = {step.ordinal: step.plan for step in steps if step.plan is not None}
+        total = 0
+        for name in kernel.holdings.rows:
+            rows = kernel.holdings.store(name).sweep(session.home, name, batch, effect=effect, at=moment(at))
+            if not rows:
+                continue
+            total += len(rows)
+            for ordinal, part in planning.split(name, rows, at).items():
+                plans[ordinal].parts.append(part)
+            large = {ordinal for ordinal, plan in plans.items() if plan.total > most} if total > most else set()
+            if effect is Effect.APPLY:
+                large |= planning.with_files(kernel, name, rows)
+            if large or (total > most and len(steps) > 1):
+                raise TooMuch([by_ordinal[ordinal] for ordinal in large])
+        for step in steps:
+            plan = plans[step.ordinal]
+            step.cursor = plan.total
+            plan.parts += step.surveyed
+        above = [step for step in steps if planning.above(kernel, session, step, plans[step.ordinal].parts)]
+        if above:
+            raise TooMuch(above)
+
+    def _extra(self, session: Session, steps: Sequence[Step], effect: Effect) -> None:
+        """What the product's own code does, in the transaction of the plan."""
+        if not steps:
+            return
+        batch = Batch([step.target() for step in steps])
+        extra = self._kernel.code.extra_effects(session.home, batch, effect)
+        for step in steps:
+            assert step.plan is not None
+            step.plan.extra = dict(extra.get(step.ordinal, {}))
+
+    def _at(self, effect: Effect) -> int:
+        """The time that marks what goes into the trash now."""
+        return self._kernel.clock() if effect is Effect.HIDE else 0
+
+    # --- restore ------------------------------------------------------------------------------------------------
+
+    def _bring_back(self, session: Session, steps: Sequence[Step]) -> None:
+        """Show again what the trash phases hid, all of it or (by a violated constraint) nothing.
+
+        Rows that are no longer there, or were hidden anew by somebody else, are counted as skipped.
+        """
+        kernel = self._kernel
+        trashed = trash.get(session.home, kernel.name, kernel.plans, steps)
+        batch = Batch([step.target() for step in steps])
+        pieces: dict[tuple[int, str, int], list[Rows]] = {}
+        for step in steps:
+            for part in trashed.get(step.request, ()):
+                place = -kernel.order[part.dataset]
+                pieces.setdefault((place, part.dataset, part.at), []).append(part.rows(step.ordinal))
+        plans = {step.ordinal: step.plan for step in steps if step.plan is not None}
+        for (_, name, at), rows in sorted(pieces.items(), key=lambda item: item[0]):
+            connection = session.on(kernel.holdings.rows[name].store)
+            given = joined(rows)
+            back = kernel.holdings.store(name).act(
+                connection, name, given, batch, effect=Effect.UNHIDE, at=datetime.fromtimestamp(at / 1000, UTC)
+            )
+            for ordinal, part in planning.split(name, back, at).items():
+                plans[ordinal].parts.append(part)
+            for ordinal, n in given.minus(back).counts().items():
+                was = plans[ordinal].extra.get(name, Counts())
+                plans[ordinal].extra[name] = was.plus(Counts(found=n, skipped=n))
+        for step in steps:
+            step.cursor = plans[step.ordinal].total

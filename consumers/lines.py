@@ -1,0 +1,179 @@
+"""Log files of a data map: its datasets as sources and rules of :mod:`consumers.stores.logfiles`, batch by batch."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from consumers.failures import StepFailed
+from consumers.maps import Action, DataMap, LogDataset, Value, Word
+from consumers.maps import Scrub as MapScrub
+from consumers.maps import Treatment as MapTreatment
+from consumers.plans import Part
+from consumers.stores.logfiles import (
+    FilePlan,
+    FileResult,
+    FileState,
+    FileVersion,
+    Guards,
+    LineAction,
+    LineRule,
+    LogFiles,
+    LogSource,
+    Outcome,
+    Scrub,
+    Subject,
+    Treatment,
+)
+from consumers.stores.sql_rows import Target
+from schemas.codes import FailureCode
+from schemas.identifiers import normalise
+
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+class Lines:
+    """One dataset of log files.
+
+    Args:
+        data_map: the map it belongs to.
+        name: the dataset's name.
+        address: its folder, as a path or a ``file://`` URL.
+    """
+
+    def __init__(self, data_map: DataMap, name: str, address: str) -> None:
+        dataset = data_map.datasets[name]
+        assert isinstance(dataset, LogDataset)
+        self.name = name
+        source = LogSource(
+            folder=_folder(address),
+            patterns=dataset.files,
+            active=dataset.active,
+            settle_s=dataset.settle_s,
+            rotate=dataset.rotate or None,
+        )
+        self._files = LogFiles(source, rules_of(data_map, dataset), normalise)
+
+    def survey(self, targets: Sequence[Target]) -> dict[int, Part]:
+        """What there is of each target, as parts of plans, in the files' order. One pass per file; nothing is changed.
+
+        Raises:
+            StepFailed: a file cannot be read, so nothing can be said of it.
+            consumers.stores.objects.StoreError: the folder cannot be read.
+        """
+        parts: dict[int, Part] = {}
+        for plan in sorted(self._files.plan(_subjects(targets)), key=lambda plan: plan.name):
+            if not plan.readable:
+                raise StepFailed(FailureCode.SCHEMA_MISMATCH, self.name)
+            for ordinal, count in plan.counts.items():
+                if count.pending:
+                    part = parts.setdefault(ordinal, Part(self.name, [[], []]))
+                    part.columns[0].append(plan.name)
+                    part.columns[1].append(_version_text(plan.version))
+                    part.amounts.append(count.pending)
+        return parts
+
+    def rewrite(self, name: str, version: str, targets: Sequence[Target], guards: Guards) -> FileResult:
+        """Erase the targets from one file of a plan, wherever it is now. Safe to repeat."""
+        plan = FilePlan(name, FileState.CLOSED, _version_of(version), {})
+        return self._files.rewrite(plan, _subjects(targets), guards)
+
+    def remaining(self, targets: Sequence[Target]) -> dict[int, int]:
+        """Lines per ordinal that still have something to erase, read afresh. Raises as :meth:`survey`."""
+        totals = self._files.verify(_subjects(targets))
+        if totals.unreadable:
+            raise StepFailed(FailureCode.SCHEMA_MISMATCH, self.name)
+        return totals.remaining
+
+
+def failure_code(result: FileResult) -> FailureCode | None:
+    """Why a rewrite did not do what was asked; ``None`` where it did."""
+    if result.outcome is Outcome.BUSY:
+        return FailureCode.FILE_BUSY
+    if result.outcome is Outcome.UNREADABLE:
+        return FailureCode.SCHEMA_MISMATCH
+    return None
+
+
+def _folder(address: str) -> Path:
+    parts = urlsplit(address)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(address)
+
+
+def _subjects(targets: Sequence[Target]) -> list[Subject]:
+    return [
+        Subject(target.ordinal, target.tenant, target.identifiers, target.cutoff_at or _END_OF_TIME)
+        for target in targets
+        if target.records is None  # no line of a log can be named in a request
+    ]
+
+
+def _version_text(version: FileVersion) -> str:
+    return ":".join(map(str, (version.device, version.inode, version.size, version.mtime_ns, version.ctime_ns)))
+
+
+def _version_of(text: str) -> FileVersion:
+    return FileVersion(*map(int, text.split(":")))
+
+
+# --- from the map's words to rules ------------------------------------------------------------------------------------
+
+
+def rules_of(data_map: DataMap, dataset: LogDataset) -> tuple[LineRule, ...]:
+    """How the lines of a dataset are read."""
+    identifies: dict[str, tuple[str, ...]] = {}
+    for way in dataset.match:
+        identifies[way.by.value] = (*identifies.get(way.by.value, ()), way.field)
+    rule = LineRule(
+        identifies=identifies,
+        tenant=dataset.tenant,
+        created=dataset.created,
+        reusable=frozenset(kind.value for kind in data_map.identifiers if data_map.reusable(kind)),
+        redacts=_redactions(dataset),
+        scrubs=_scrubs(dataset),
+        action=LineAction.DELETE if dataset.action is Action.DELETE else LineAction.REDACT,
+    )
+    return (rule,)
+
+
+def _scrubs(dataset: LogDataset) -> dict[str, Scrub]:
+    return {
+        path: Scrub(frozenset(kind.value for kind in treatment.scrub), treatment.with_)
+        for path, treatment in dataset.fields.items()
+        if isinstance(treatment, MapScrub)
+    }
+
+
+def _redactions(dataset: LogDataset) -> dict[str, Treatment]:
+    return {
+        path: _treatment(treatment) for path, treatment in dataset.fields.items() if not isinstance(treatment, MapScrub)
+    }
+
+
+def _treatment(treatment: MapTreatment) -> Treatment:
+    if treatment is None:
+        return None
+    if treatment is Word.CLEAR:
+        return _empty
+    if treatment is Word.TRUNCATE_IP:
+        return _truncated
+    fixed = cast("Value", treatment).value  # the map's rules let nothing else through
+    return (lambda _: fixed) if isinstance(fixed, list | dict) else fixed
+
+
+def _empty(value: Any) -> Any:
+    """The empty value of the same JSON type; numbers and truth values have none and become null."""
+    return type(value)() if isinstance(value, str | list | dict) else None
+
+
+def _truncated(value: Any) -> str | None:
+    """An IPv4 address to its /24, an IPv6 address to its /48. Raises ValueError for what is no address."""
+    if not isinstance(value, str):
+        raise ValueError("no address")
+    address = ipaddress.ip_address(value)
+    network = ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False)
+    return str(network.network_address)
