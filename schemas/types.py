@@ -7,8 +7,9 @@ time is a moment of this century (which also catches seconds given as millisecon
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from msgspec import Meta
 
@@ -16,6 +17,14 @@ from msgspec import Meta
 def text(pattern: str, description: str | None = None) -> Meta:
     r"""A string of exactly this form: ``\Z`` and not ``$``, which would let a final newline through."""
     return Meta(pattern=rf"^{pattern}\Z", description=description)
+
+
+def fits(kind: Any, value: str) -> bool:
+    """Whether a message may carry ``value`` as ``kind``, one of the text types below.
+
+    For what comes from outside (a driver's column name, a SQLSTATE): a message that does not decode helps nobody.
+    """
+    return re.search(get_args(kind)[1].pattern, value) is not None
 
 
 # --- what events are made of ---------------------------------------------------------------------------------------
@@ -45,9 +54,12 @@ DateText = Annotated[
     text(r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", "Calendar date in the tenant's zone."),
 ]
 SqlState = Annotated[
-    # Class, then at least two digits: five letters could be a surname.
+    # Every SQLSTATE of a standard or a store has a digit; five letters could be a surname.
     str,
-    text(r"(?:[0-9][0-9A-Z]|F0|HV|HY|IM|P0|XA|XX)(?:[0-9A-Z][0-9]{2}|[0-9]{2}[A-Z])", "SQLSTATE of the store's error."),
+    text(
+        r"(?:[0-9][0-9A-Z]{4}|[A-Z][0-9][0-9A-Z]{3}|[A-Z]{2}[0-9][0-9A-Z]{2}|[A-Z]{3}[0-9][0-9A-Z]|[A-Z]{4}[0-9])",
+        "SQLSTATE of the store's error.",
+    ),
 ]
 Millis = Annotated[
     int,
