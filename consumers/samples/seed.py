@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
 from consumers.samples import chat_rows, guide_rows, log_rows, ticket_rows, voice_rows
-from consumers.samples.harvest import Harvest, Key, copy_rows
-from consumers.samples.people import Subject, people
+from consumers.samples.harvest import AS_OF, Harvest, Key, copy_rows
+from consumers.samples.people import TENANTS, Subject, people
 from consumers.samples.stores import PRODUCTS, SampleStores
 
 _MAKERS: dict[str, tuple[Callable[[Sequence[Subject], int], Harvest], ModuleType]] = {
@@ -54,6 +55,19 @@ class SampleWorld:
         """Those of :meth:`everywhere` whose e-mail address exists at the other tenant too."""
         return tuple(subject for subject in self.everywhere() if subject.email_elsewhere)
 
+    def choose(self, count: int) -> tuple[Subject, ...]:
+        """``count`` of :meth:`everywhere`: of both tenants in turn, twins first so that at least one is among them.
+
+        Raises ``ValueError`` if there are not so many.
+        """
+        first = [*self.twins(), *(subject for subject in self.everywhere() if not subject.email_elsewhere)]
+        queues = {tenant: [subject for subject in first if subject.tenant == tenant] for tenant in TENANTS}
+        in_turn = zip_longest(*queues.values())
+        chosen = [subject for turn in in_turn for subject in turn if subject is not None][:count]
+        if len(chosen) < count:
+            raise ValueError("not so many subjects have data in every product")
+        return tuple(chosen)
+
     def _has_all(self, subject: Subject) -> bool:
         mine = self.counts[subject.key]
         wanted = (
@@ -91,6 +105,36 @@ def seed(stores: SampleStores, subjects: int = 2000, seed: int = 1) -> SampleWor
             counts[person.key][product] = harvest.counts[person.key]
     totals["logs"]["lines"] = log_rows.write_log_files(everybody, stores.log_folder, seed)
     return SampleWorld(everybody, counts, totals)
+
+
+def grow(stores: SampleStores, subject: Subject, tickets: int = 70_000, comments: int = 1) -> None:
+    """Give ``subject`` so many more tickets, each with so many comments: one very large subject, in seconds.
+
+    The new tickets have numbers from 10,000,001 on, or from the tenant's highest on if that is higher. They name the
+    subject as all tickets do; their comments are the subject's own.
+    """
+    values = {"tenant": subject.tenant, "id": subject.user_id, "email": subject.email, "phone": subject.phone}
+    values |= {"name": subject.name, "tickets": tickets, "comments": comments, "as_of": AS_OF}
+    with stores.cursor("tickets") as cursor:
+        cursor.execute(
+            """
+            with base as (select greatest(max(id), 10000000) as id from tickets where tenant = %(tenant)s),
+            added as (
+                insert into tickets (tenant, id, requester_id, subject, description, status, channel, priority,
+                                     custom_fields, created_at, updated_at)
+                select %(tenant)s, base.id + n, %(id)s, 'Sensor alarm ' || n, 'Raised for ' || %(name)s, 'closed',
+                       'api', 'low', jsonb_build_object('contact', jsonb_build_object('email', %(email)s,
+                       'callback_phone', %(phone)s), 'severity', n %% 4 + 1), at, at
+                from base, generate_series(1, %(tickets)s) n, lateral (select %(as_of)s - n * interval '7 minutes') a (at)
+                returning tenant, id, created_at
+            )
+            insert into comments (tenant, ticket_id, author_type, author_id, body, via_email, created_at)
+            select tenant, id, 'Contact', %(id)s, 'Report ' || n || ' from ' || %(email)s, %(email)s, created_at
+            from added, generate_series(1, %(comments)s) n
+            """,
+            values,
+        )
+    analyse(stores, "tickets")
 
 
 def load(

@@ -109,7 +109,7 @@ class ObjectStore:
             self._fs.makedirs(folder, exist_ok=True)
         self._fs.pipe(paths)
 
-    def keys(self) -> list[str]:
+    def list(self) -> list[str]:
         """The keys of all objects, sorted."""
         return sorted(str(path)[len(self._root) + 1 :] for path in self._fs.find(self._root))
 
