@@ -27,7 +27,7 @@ def told(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except (SQLAlchemyError, psycopg2.Error) as error:
-            failure = BusError(f"{function.__name__}: {describe(error)}")
+            failure = BusError(f"{function.__name__.strip('_')}: {describe(error)}")
         raise failure
 
     return wrapper

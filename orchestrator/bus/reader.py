@@ -67,6 +67,7 @@ class PostgresReader:
         self._tracks: dict[int, _Track] = {}
         self._turn = 0
 
+    @told
     def poll(self, max_records: int, timeout_s: float) -> Batch:
         """See :meth:`schemas.transport.Reader.poll`."""
         self._refuse_closed()
@@ -89,6 +90,7 @@ class PostgresReader:
             self._polled_at = time.monotonic()
             self._polling = False
 
+    @told
     def seek(self, at: TopicPartition, offset: int) -> None:
         """See :meth:`schemas.transport.Reader.seek`."""
         track = self._tracks.get(self._database.catalogue.head(at))
@@ -141,7 +143,6 @@ class PostgresReader:
         if self._closed:
             raise Fenced("this reader is closed")
 
-    @told
     def _look(self, max_records: int) -> Batch | None:
         """What the log has for this reader now; ``None`` if nothing is new."""
         # Cleared before looking, so that news which comes meanwhile is not lost; set again unless nothing was found.

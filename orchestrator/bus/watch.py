@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import psycopg2
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bus import groups
@@ -92,55 +93,46 @@ class Watch:
         while not self._closing.is_set():
             try:
                 self._listen()
-            except (SQLAlchemyError, psycopg2.Error) as error:
+            except (SQLAlchemyError, psycopg2.Error, OSError) as error:
                 _log.warning("bus_watch_lost", reason=describe(error))
                 # What waits now shall see for itself, and tell its owner.
                 self._wake_all()
                 self._closing.wait(RECONNECT_S)
 
     def _listen(self) -> None:
-        connection = self._connect()
-        try:
+        with self._database.single() as connection:
+            # Kept out of the pool: a session that listens is of no use to others, and however busy they keep the
+            # pool, sessions of members are renewed.
+            connection.detach()
+            connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+            driver: Any = connection.connection.dbapi_connection
             # Whatever was published before the LISTEN told nobody.
             self._wake_all()
             next_beat = time.monotonic()
             while not self._closing.is_set():
                 if time.monotonic() >= next_beat:
-                    self._beat()
+                    self._beat(connection)
                     next_beat = time.monotonic() + self._session_s / 3
-                _wait([connection, self._bell_out], next_beat - time.monotonic())
-                self._hear(connection)
-        finally:
-            connection.close()
+                _wait([driver, self._bell_out], next_beat - time.monotonic())
+                self._hear(driver)
 
-    def _connect(self) -> Any:
-        pooled = self._database.engine.raw_connection()
-        connection: Any = pooled.driver_connection
-        pooled.detach()
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"LISTEN {CHANNEL}")
-        return connection
-
-    def _hear(self, connection: Any) -> None:
-        connection.poll()
-        heard = {notice.payload for notice in connection.notifies}
-        connection.notifies.clear()
+    def _hear(self, driver: Any) -> None:
+        driver.poll()
+        heard = {notice.payload for notice in driver.notifies}
+        driver.notifies.clear()
         for reader in self._all():
             if f"group {reader.group}" in heard or any(f"topic {topic}" in heard for topic in reader.topics):
                 reader.wake()
 
-    def _beat(self) -> None:
+    def _beat(self, connection: Connection) -> None:
         readers = self._all()
         alive = [member for reader in readers if (member := reader.alive_member(self._patience_s)) is not None]
         if not alive:
             return
-        with self._database.single() as connection:
-            groups.beat(connection, alive, self._session_s)
-            waiting = groups.lost(connection, {reader.group for reader in readers})
-        for group in waiting:
-            with self._database.atomic() as connection:
-                groups.reap(connection, group)
+        groups.beat(connection, alive, self._session_s)
+        for group in groups.lost(connection, {reader.group for reader in readers}):
+            with self._database.atomic() as change:
+                groups.reap(change, group)
 
     def _wake_all(self) -> None:
         for reader in self._all():
