@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import sqlalchemy as sa
 import structlog
@@ -28,6 +29,14 @@ from schemas.topics import TOPICS
 log = structlog.get_logger()
 
 Wrap = Callable[[Product], Product]
+
+
+class Stoppable(Protocol):
+    """An event of threads or of processes."""
+
+    def is_set(self) -> bool: ...  # noqa: D102
+
+    def wait(self, timeout: float | None = None) -> bool: ...  # noqa: D102
 
 
 class System:
@@ -116,15 +125,19 @@ class System:
 
     # --- working ---------------------------------------------------------------------------------------------------
 
-    def work(self, instance: str = "embedded") -> None:
+    def work(self) -> None:
         """Start the orchestrator and the products, each in a thread of its own."""
+        self.work_orchestrator()
+        for name, product in self.products.items():
+            self._spawn(name, runner.run, product, self.bus, self._stop)
+
+    def work_orchestrator(self, instance: str = "embedded") -> None:
+        """Start the orchestrator alone; the products run elsewhere."""
         settings = EngineSettings(
             instance=instance, intake=IntakeSettings(plain=self.installation.settings.plain_identifiers)
         )
         engine = Engine(self.store, self.bus, self.installation.keys, self.policy, settings)
         self._spawn("orchestrator", engine.run, self._stop)
-        for name, product in self.products.items():
-            self._spawn(name, runner.run, product, self.bus, self._stop)
 
     def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
@@ -141,3 +154,18 @@ class System:
         for thread in self._threads:
             thread.join(timeout=15)
         self._threads.clear()
+
+
+def serve_products(home: Path, stop: Stoppable) -> None:
+    """Run the five products of a running system in this process, until ``stop`` is set."""
+    installation = Installation(home)
+    with installation.connected() as system:
+        threads = []
+        for name in PRODUCTS:
+            product = Product(installation.maps[name], installation.product_settings(name))
+            product.install()
+            threads.append(threading.Thread(target=runner.run, args=(product, system.bus, stop), daemon=True))
+            threads[-1].start()
+        stop.wait()
+        for thread in threads:
+            thread.join(timeout=15)
