@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -23,7 +24,7 @@ from random import Random
 TENANTS = ("acme", "globex")
 FIRST_USER_ID = 1001
 
-_TWINS = 0.04  # share of the smaller tenant who are customers of the larger one too
+_TWINS = 0.1  # share of the smaller tenant who are customers of the larger one too
 _STRANGERS = 0.01  # share whose phone belongs to somebody else at the other tenant
 _HOUSEHOLDS = 0.01  # share whose phone belongs to somebody else at the same tenant
 _SUFFIXES = 0.01  # share whose address ends with another's address
@@ -156,7 +157,7 @@ def people(subjects: int = 2000, seed: int = 1) -> tuple[Subject, ...]:
     for tenant in (larger, smaller):
         _share_at_home(tenant, rng)
         _nest_addresses(tenant, rng)
-    return (*larger, *smaller)
+    return (*_marked(larger, smaller), *_marked(smaller, larger))
 
 
 class _Tenant:
@@ -264,40 +265,47 @@ def _edge(share: float, count: int) -> int:
 
 
 def _share_across(larger: list[Subject], smaller: list[Subject], rng: Random) -> None:
-    """Make twins (one person at both tenants) and strangers (one phone, two people), in place."""
+    """Make twins (one person at both tenants) and strangers (one phone, two people) of the smaller tenant, in place."""
     twins, strangers = _edge(_TWINS, len(smaller)), _edge(_STRANGERS, len(smaller))
     theirs = {text for one in smaller for text in (one.name, one.phone, *one.emails)}
     free = [i for i, one in enumerate(larger) if theirs.isdisjoint((one.name, one.phone, *one.emails))]
     left = rng.sample(free, twins + strangers)
     right = rng.sample(range(len(smaller)), twins + strangers)
     for count, (i, j) in enumerate(zip(left, right, strict=True)):
-        one, other = larger[i], smaller[j]
+        one, other = larger[i], replace(smaller[j], phone=larger[i].phone)
         if count < twins:
-            same = {"name": one.name, "email": one.email, "language": one.language, "locale": one.locale}
-            smaller[j] = replace(other, phone=one.phone, email_elsewhere=True, phone_elsewhere=True, **same)  # type: ignore[arg-type]
-            larger[i] = replace(one, email_elsewhere=True, phone_elsewhere=True)
-        else:
-            smaller[j] = replace(other, phone=one.phone, phone_elsewhere=True)
-            larger[i] = replace(one, phone_elsewhere=True)
+            other = replace(other, name=one.name, email=one.email, language=one.language, locale=one.locale)
+        smaller[j] = other
 
 
-def _plain(tenant: list[Subject]) -> list[int]:
-    """Those who share nothing yet."""
-    return [i for i, one in enumerate(tenant) if not (one.email_elsewhere or one.phone_elsewhere or one.phone_at_home)]
+def _marked(tenant: list[Subject], other: list[Subject]) -> list[Subject]:
+    """The people of ``tenant``, knowing what they share: some of it came about by chance, as in life."""
+    emails = {email for one in other for email in one.emails}
+    phones = {one.phone for one in other}
+    at_home = Counter(one.phone for one in tenant)
+    return [
+        replace(
+            one,
+            email_elsewhere=not emails.isdisjoint(one.emails),
+            phone_elsewhere=one.phone in phones,
+            phone_at_home=at_home[one.phone] > 1,
+        )
+        for one in tenant
+    ]
 
 
 def _share_at_home(tenant: list[Subject], rng: Random) -> None:
-    chosen = rng.sample(_plain(tenant), 2 * _edge(_HOUSEHOLDS, len(tenant)))
+    """Give some people the phone of somebody else of their tenant, in place."""
+    chosen = rng.sample(range(len(tenant)), 2 * _edge(_HOUSEHOLDS, len(tenant)))
     for i, j in zip(chosen[::2], chosen[1::2], strict=True):
-        tenant[i] = replace(tenant[i], phone_at_home=True)
-        tenant[j] = replace(tenant[j], phone=tenant[i].phone, phone_at_home=True)
+        tenant[j] = replace(tenant[j], phone=tenant[i].phone)
 
 
 def _nest_addresses(tenant: list[Subject], rng: Random) -> None:
     """Give some people an address that ends with somebody else's whole address, in place."""
     taken = {email for one in tenant for email in one.emails}
     wanted = _edge(_SUFFIXES, len(tenant))
-    candidates = rng.sample(_plain(tenant), min(4 * wanted, len(_plain(tenant)) // 2 * 2))
+    candidates = rng.sample(range(len(tenant)), min(4 * wanted, len(tenant) // 2 * 2))
     for i, j in zip(candidates[::2], candidates[1::2], strict=True):
         email = f"{_ascii(tenant[j].first_name) or 'kana'}.{tenant[i].email}"
         if wanted and email not in taken:

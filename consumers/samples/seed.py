@@ -56,13 +56,13 @@ class SampleWorld:
         return tuple(subject for subject in self.everywhere() if subject.email_elsewhere)
 
     def choose(self, count: int) -> tuple[Subject, ...]:
-        """``count`` of :meth:`everywhere`: of both tenants in turn, twins first so that at least one is among them.
+        """``count`` of :meth:`everywhere`: of both tenants in turn, beginning with a twin if there is one.
 
         Raises ``ValueError`` if there are not so many.
         """
         first = [*self.twins(), *(subject for subject in self.everywhere() if not subject.email_elsewhere)]
-        queues = {tenant: [subject for subject in first if subject.tenant == tenant] for tenant in TENANTS}
-        in_turn = zip_longest(*queues.values())
+        tenants = sorted(TENANTS, key=lambda tenant: bool(first) and tenant != first[0].tenant)
+        in_turn = zip_longest(*([subject for subject in first if subject.tenant == tenant] for tenant in tenants))
         chosen = [subject for turn in in_turn for subject in turn if subject is not None][:count]
         if len(chosen) < count:
             raise ValueError("not so many subjects have data in every product")
