@@ -81,7 +81,7 @@ __all__ = [
 ERASED = "[erased]"
 Normalise = Callable[[str, str], str]
 """``(kind, text) -> normal form``; raises ValueError where the text cannot be an identifier of that kind."""
-Treatment = str | int | float | None | Callable[[Any], Any]
+Treatment = str | int | float | bool | None | Callable[[Any], Any]
 """What a value becomes: a fixed scalar, or a function of the value (it must be idempotent; on ValueError: null)."""
 
 
@@ -129,7 +129,7 @@ class LineRule:
     """Path of the line's time: ISO 8601, or seconds to nanoseconds of the epoch. Needed for reusable kinds."""
     reusable: frozenset[str] = frozenset()
     redacts: Mapping[str, Treatment] = field(default_factory=dict)
-    """Path -> what its value becomes in the subject's lines. An object or array is replaced as a whole."""
+    """Path -> what its value becomes in the subject's lines. An object is replaced as a whole, an array by element."""
     scrubs: Mapping[str, Scrub] = field(default_factory=dict)
     action: LineAction = LineAction.REDACT
     zone: tzinfo = UTC
@@ -166,7 +166,7 @@ class LogSource:
     """…and is waited for at most so long (also the command's time-out); then it is overwritten in place."""
     scrub_unparsed: bool = False
     """Take identifiers out of lines that are no JSON, too. Their tenant is unknown: other tenants' mentions go with them."""
-    max_line: int = 16 << 20
+    max_line: int = 4 << 20
     """Bytes; longer lines are not parsed, but counted and searched like those that are no JSON."""
 
     def __post_init__(self) -> None:
@@ -191,7 +191,7 @@ class Guards:
     """What the caller wants to be asked.
 
     ``may_continue`` is asked before each file and again before each rename and each batch of in-place writes;
-    ``still_mine`` (raises when the lease is lost) right before each rename and each batch of at most 64 lines in place.
+    ``still_mine`` (raises when the lease is lost) right before each rename and each batch of some 64 values in place.
     """
 
     may_continue: Callable[[], bool] = _always
@@ -233,6 +233,11 @@ class FileVersion:
     size: int
     mtime_ns: int
     ctime_ns: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.device, self.inode
 
     @classmethod
     def of(cls, seen: os.stat_result) -> FileVersion:
@@ -401,7 +406,8 @@ def _scan(line: bytes, wanted: frozenset[str]) -> dict[str, list[_Span]]:
             stack.append(_Frame(raw == b"{", path, steps, token.start(), expects_key=raw == b"{"))
         elif raw in (b"}", b"]"):
             frame = stack.pop()
-            note(frame.path, frame.steps, frame.start, token.end())
+            if frame.is_object:  # paths pass through arrays: their elements are noted
+                note(frame.path, frame.steps, frame.start, token.end())
         elif top is None or raw == b":":
             continue
         elif raw == b",":
@@ -460,7 +466,7 @@ def _dumped(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
 
 
-_BLANK = re.compile(rb'null|0|"\**"|\[\]|\{\}')
+_BLANK = re.compile(rb'null|0|"\**"|\{\}')
 """Values that tell nothing about anyone, ours or not: they need no erasing."""
 
 
@@ -472,8 +478,6 @@ def _same_length(token: bytes, raw: bytes) -> bytes:
                 token = b'"' + b"*" * (len(raw) - 2) + b'"'
             case b"{":
                 token = b"{}"
-            case b"[":
-                token = b"[]"
             case b"t" | b"f":
                 token = b"null"
             case _:
@@ -493,24 +497,25 @@ class _Index:
 
     def __init__(self, subjects: Sequence[Subject], normalise: Normalise) -> None:
         self._normalise = normalise
-        self._seen: dict[tuple[str, str], Positions] = {}
+        self._seen: dict[str, dict[str, Positions]] = {}
         self.by_kind: dict[str, dict[str, Positions]] = {}
         for position, subject in enumerate(subjects):
             for kind, values in subject.identifiers.items():
                 table = self.by_kind.setdefault(kind, {})
+                self._seen[kind] = {}
                 for normal in {self._normal(kind, value) for value in values}:
                     table[normal] = (*table.get(normal, ()), position)
 
     def holders(self, kind: str, text: str) -> Positions:
         """The subjects whom ``text`` names as an identifier of ``kind``."""
-        table = self.by_kind.get(kind)
-        if table is None:
+        seen = self._seen.get(kind)
+        if seen is None:
             return _NOBODY
-        known = self._seen.get((kind, text))
+        known = seen.get(text)
         if known is None:
-            if len(self._seen) >= _CACHE:
-                self._seen.clear()
-            known = self._seen[kind, text] = table.get(self._normal(kind, text), _NOBODY)
+            if len(seen) >= _CACHE:
+                seen.clear()
+            known = seen[text] = self.by_kind[kind].get(self._normal(kind, text), _NOBODY)
         return known
 
     def _normal(self, kind: str, text: str) -> str:
@@ -522,12 +527,17 @@ class _Index:
 
 _AT = re.compile(r"@|%40|\\u0040")
 _BREAK = re.compile(r"[\s@<>\",;()\[\]{}|\\“”„«»‹›]")
-_SOFT = re.compile(r"%[0-9A-Fa-f]{2}|[^\w.+\-%]")  # may end what stands before an address, or be part of it
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u9fff\uac00-\ud7af\uff00-\uffef"  # Thai to Hangul
+_SOFT = re.compile(rf"%[0-9A-Fa-f]{{2}}|[^\w.+\-%]|[{_UNSPACED}]")  # may end what stands before, or be part of it
 _DOMAIN = re.compile(r"(?:[^\W_]|[.\-])+")
-_ASCII = re.compile(r"[!-~]+")
-_PHONE_RUN = re.compile(r"\+?\(?[0-9](?:[0-9\s().\-/\u2010-\u2015]|%20){5,}+")
+_SPACED_DOMAIN = re.compile(rf"(?:[^\W_{_UNSPACED}]|[.\-])+")
+_PHONE_RUN = re.compile(r"\+?\(?[0-9](?:[0-9\s().\-/\u2010-\u2015\u2212]|%20){5,}+")
+_NARROW = str.maketrans("０１２３４５６７８９＋（）－", "0123456789+()-")  # as Asian keyboards write them
+_WITHIN = re.compile(r"[0-9A-Za-z]")  # next to digits: a longer number or a code, not a phone number
 _DIGITS = re.compile(r"\+?[0-9]+")
 _WORD = re.compile(r"\w+(?:-\w+)*+")
+_PART = re.compile(rf"[^\W{_UNSPACED}]+")
+_STOP = re.compile(r"[:/]")
 _LONG = re.compile(r"[^\s\"'<>,;()\[\]{}=&]+")
 _MAX_LOCAL = 192
 _TAIL = 7
@@ -570,9 +580,8 @@ class _Mentions:
                 begin = stop.end()
             starts = [begin, *(soft.end() for soft in _SOFT.finditer(text, begin, at.start()))]
             ends = [at.end() + len(domain.group().rstrip(".-"))]
-            if not text.isascii():  # scripts without spaces: the address begins and ends where ASCII does
-                starts += [run.start() for run in _ASCII.finditer(text, begin, at.start()) if run.end() == at.start()]
-                ends += [run.end() for run in [_ASCII.match(text, at.end(), ends[0])] if run]
+            if spaced := _SPACED_DOMAIN.match(text, at.end(), ends[0]):
+                ends.append(spaced.end())
             for start, end in ((start, end) for end in ends for start in starts if start < at.start()):
                 if positions := self._address(kind, text[start:end]):
                     yield start, end, kind, positions
@@ -586,6 +595,7 @@ class _Mentions:
         return found
 
     def _phones(self, text: str, kind: str) -> Iterator[Mention]:
+        text = text if text.isascii() else text.translate(_NARROW)
         for run in _PHONE_RUN.finditer(text):
             groups = [group.span() for group in _DIGITS.finditer(text, run.start(), run.end())]
             first = 0
@@ -599,7 +609,7 @@ class _Mentions:
     def _phone_from(self, text: str, kind: str, groups: Sequence[tuple[int, int]], first: int) -> tuple[int, Positions]:
         """The subjects whose number is the groups of digits from ``first`` on, and the last group of it."""
         start = groups[first][0]
-        if start and text[start - 1].isalnum() and text[start - 3 : start].upper() != "%2B":
+        if _WITHIN.match(text[start - 1 : start]) and text[start] != "+" and text[start - 3 : start].upper() != "%2B":
             return first, _NOBODY
         digits = ""
         for last in range(first, len(groups)):
@@ -607,7 +617,7 @@ class _Mentions:
             digits += text[groups[last][0] : end].lstrip("+")
             if len(digits) > 18:  # 15, and 00 or a trunk (0) before or among them
                 break
-            if digits[-_TAIL:] in self._tails and not text[end : end + 1].isalnum():
+            if digits[-_TAIL:] in self._tails and not _WITHIN.match(text[end : end + 1]):
                 for form in (text[start:end].replace("%20", " "), "+" + digits):
                     if positions := self._index.holders(kind, form):
                         return last, positions
@@ -616,13 +626,14 @@ class _Mentions:
     def _words(self, text: str, kind: str, min_word: int) -> Iterator[Mention]:
         for word in _WORD.finditer(text):
             yield from self._word(text, kind, word.start(), word.end(), min_word)
-            if "-" in word.group():
-                for part in re.finditer(r"\w+", word.group()):
-                    yield from self._word(text, kind, word.start() + part.start(), word.start() + part.end(), min_word)
+            if "-" in word.group() or not word.group().isascii():
+                for part in _PART.finditer(text, word.start(), word.end()):
+                    yield from self._word(text, kind, *part.span(), min_word)
         if kind in self._odd:
             for word in _LONG.finditer(text):
                 end = word.start() + len(word.group().rstrip(".:!?"))
-                yield from self._word(text, kind, word.start(), end, min_word)
+                for start in (word.start(), *(stop.end() for stop in _STOP.finditer(text, word.start(), end))):
+                    yield from self._word(text, kind, start, end, min_word)
 
     def _word(self, text: str, kind: str, start: int, end: int, min_word: int) -> Iterator[Mention]:
         if end - start >= min_word and (positions := self._index.holders(kind, text[start:end])):
@@ -703,6 +714,7 @@ class _Context:
     """What is known of the file a line stands in. ``written_by``: nothing in it is younger than this."""
 
     written_by: datetime
+    active: bool = False
     in_place: bool = False
 
 
@@ -735,6 +747,10 @@ class _Judge:
             return False, self.unparsed(line, context)
         return True, self._judged(line, context) if self._concerns(document) else None
 
+    def is_json(self, line: bytes) -> bool:
+        """Whether the line is a JSON object or array."""
+        return self._parsed(line) is not None
+
     def unparsed(self, line: bytes, context: _Context) -> _Verdict | None:
         """The verdict on bytes that are no JSON: they are searched as text, with JSON's escapes understood."""
         text = _Text(line, 0)
@@ -766,14 +782,13 @@ class _Judge:
     def _parsed(self, line: bytes) -> Any:
         """The document, or ``None`` if the line is no JSON object or array."""
         # A key that stands twice hides its first value from a decoder: then all its values are taken.
-        if all(line.count(leaf) <= often for leaf, often in self._leaves):
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                document = self._decode(line)
-                return document if isinstance(document, (dict, list)) else None
-        try:  # also for what only this parser takes: NaN, lone surrogates, a byte order mark
-            document = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_all_values)
-        except (ValueError, RecursionError):
-            return None
+        for leaf, often in self._leaves:
+            if line.count(leaf) > often:
+                return _thoroughly(line)
+        try:
+            document = self._decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return _thoroughly(line)
         return document if isinstance(document, (dict, list)) else None
 
     def _concerns(self, document: Any) -> bool:
@@ -901,6 +916,15 @@ class _Reading:
         return _Age.BEFORE if all(moment < cutoff for moment in moments if moment) else _Age.AFTER
 
 
+def _thoroughly(line: bytes) -> Any:
+    """Parse what the fast decoder refuses (NaN, lone surrogates, a byte order mark), keeping all values of a key."""
+    try:
+        document = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_all_values)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, (dict, list)) else None
+
+
 def _all_values(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; a key that stands more than once gets the list of its values (paths pass through lists)."""
     plain = dict(pairs)
@@ -1024,6 +1048,8 @@ def _pieces(descriptor: int, size: int) -> Iterator[Piece]:
     """The text of the first ``size`` bytes of a file, decompressed if it is gzip by its first bytes."""
     raw = _raw(descriptor, size)
     first = next(raw, b"")
+    if len(first) == 1:
+        first += next(raw, b"")
     if first[:2] == _MAGIC:
         yield from _gunzipped(first, raw)
         return
@@ -1057,14 +1083,16 @@ def _gunzipped(buffer: bytes, more: Iterator[bytes]) -> Iterator[Piece]:
         checksum = total = 0
         while not inflater.eof:
             try:
-                text = inflater.decompress(buffer or _next(more), _CHUNK)
+                text = inflater.decompress(buffer, _CHUNK)
             except zlib.error:
                 raise _Unreadable from None
             buffer = inflater.unconsumed_tail
-            checksum = zlib.crc32(text, checksum)
-            total += len(text)
             if text:
+                checksum = zlib.crc32(text, checksum)
+                total += len(text)
                 yield text, None
+            elif not inflater.eof:
+                buffer = buffer or _next(more)
         buffer = inflater.unused_data
         while len(buffer) < 8:
             buffer += _next(more)
@@ -1200,7 +1228,8 @@ def _write(descriptor: int, data: bytes) -> None:
 # --- Files of a folder --------------------------------------------------------------------------------------------
 
 _RENAME_SETTLE_S = 2.0  # a rotation renames first and makes the writer reopen a moment later
-_BATCH = 64  # lines overwritten in place per question to the guards
+_ROUNDS = 50
+_BATCH = 64  # values overwritten in place per question to the guards
 _OVERLAP = 512  # bytes of an overlong line's part that are searched again with the next
 
 
@@ -1255,7 +1284,7 @@ class _Progress:
         return verdict if verdict is not None and verdict.changes else None
 
     def _search(self, part: bytes, context: _Context) -> None:
-        found = self.judge.unparsed(self._tail + part, replace(context))
+        found = self.judge.unparsed(self._tail + part, context)
         self._named.update(found.tallies if found else ())
         self._tail = part[-_OVERLAP:]
         if part.endswith(b"\n"):
@@ -1328,24 +1357,29 @@ class LogFiles:
         """
         judge = self._judge(subjects)
         guards = guards or Guards()
-        plans: list[FilePlan] = []
-        read: set[tuple[int, int]] = set()
-        todo = self.files() if files is None else tuple(files)
-        while todo:
+        readings: dict[tuple[int, int], FilePlan] = {}
+        # What was renamed or rewritten between the listing and its turn has not been read: look again.
+        for _ in range(_ROUNDS):
+            listed = self.files() if files is None else tuple(files)
+            todo = [file for file in listed if not _is_read(file, readings.get(file.version.identity))]
             for file in todo:
                 if not guards.may_continue():
                     raise Stopped
                 with told_plainly():
                     plan = self._survey(file, judge)
                 if plan is not None:
-                    plans.append(plan)
-                    read.add((plan.version.device, plan.version.inode))
-            # A file that was renamed between the listing and its turn has not been read: look again.
-            todo = () if files is not None else self._unread(read)
-        return tuple(plans)
+                    readings[plan.version.identity] = plan
+            if files is not None:
+                return tuple(readings.values())
+            if not todo:
+                found = ((file, readings[file.version.identity]) for file in listed)
+                return tuple(replace(plan, name=file.name, state=file.state) for file, plan in found)
+        raise Unavailable("the folder does not come to rest")
 
     def rewrite(self, plan: FilePlan, subjects: Sequence[Subject], guards: Guards | None = None) -> FileResult:
-        """Erase the subjects from the planned file, wherever rotation has brought it since. Safe to repeat.
+        """Erase the subjects from the planned file, wherever renaming has brought it since. Safe to repeat.
+
+        What a rotation has compressed in the meantime is another file, which :meth:`verify` finds.
 
         Raises:
             StoreError: see the module; the file is then as it was, or (in place) partly done.
@@ -1409,6 +1443,7 @@ class LogFiles:
                     seen[name] = path.lstat()
                     if pattern in self._source.active:
                         active.add(name)
+        self._own &= {(file.st_dev, file.st_ino) for file in seen.values()}
         plain = [name for name in seen if not name.endswith(".gz")]
         if not active and plain:
             active.add(max(plain, key=lambda name: (seen[name].st_mtime_ns, name)))
@@ -1428,17 +1463,23 @@ class LogFiles:
             settled = settled and now - file.st_ctime >= min(self._source.settle_s, _RENAME_SETTLE_S)
         return FileState.CLOSED if settled else FileState.UNSETTLED
 
-    def _unread(self, read: set[tuple[int, int]]) -> tuple[LogFile, ...]:
-        return tuple(f for f in self.files() if (f.version.device, f.version.inode) not in read)
-
     def _locate(self, plan: FilePlan) -> str | None:
-        """The planned file's present name: its inode says where rotation has moved it, else the name counts."""
+        """The planned file's present name: where rotation has moved it, else the name it had."""
         files = self._files()
-        planned = (plan.version.device, plan.version.inode)
         for file in files:
-            if (file.version.device, file.version.inode) == planned:
+            if self._is_same(plan, file):
                 return file.name
         return plan.name if any(file.name == plan.name for file in files) else None
+
+    @staticmethod
+    def _is_same(plan: FilePlan, file: LogFile) -> bool:
+        # An inode's number is given anew once its file is gone, also to our own copies, which keep older times.
+        then, now = plan.version, file.version
+        if then.identity != now.identity:
+            return False
+        if plan.state is FileState.ACTIVE:
+            return now.size >= then.size and now.mtime_ns >= then.mtime_ns
+        return (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
 
     @contextlib.contextmanager
     def _open(self, name: str, *, lock: bool = False) -> Iterator[_Opened]:
@@ -1460,7 +1501,7 @@ class LogFiles:
             if lock:
                 _lock(descriptor)
                 seen = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
-                if (seen.st_dev, seen.st_ino) != (opened.version().device, opened.version().inode):
+                if FileVersion.of(seen).identity != opened.version().identity:
                     raise _Busy("changed")  # another worker renamed a new one over it
             yield opened
         finally:
@@ -1496,7 +1537,8 @@ class LogFiles:
         try:
             with self._open(file.name) as opened:
                 version = opened.version()
-                for _ in self._judged(opened, version, progress, _context(version)):
+                context = _context(version, file.state)
+                for _ in self._judged(opened, version, progress, context):
                     pass
         except (FileNotFoundError, _Busy):
             return None
@@ -1516,8 +1558,9 @@ class LogFiles:
         self, opened: _Opened, version: FileVersion, progress: _Progress, context: _Context
     ) -> Iterator[tuple[bytes, tuple[tuple[int, _Member], ...], _Verdict | None]]:
         for line, breaks, overlong in _lines(_pieces(opened.descriptor, version.size), self._source.max_line):
-            if context.in_place and not line.endswith(b"\n") and not overlong:
-                break  # the writer may not have finished it
+            unfinished = context.active and not line.endswith(b"\n") and not overlong
+            if unfinished and (context.in_place or not progress.judge.is_json(line)):
+                break  # the writer is about to go on
             yield line, breaks, progress.take(line, overlong, context)
         progress.end()
 
@@ -1529,7 +1572,8 @@ class LogFiles:
             raise _Busy("unsettled")
         version = opened.version()
         survey = _Progress(progress.judge)
-        context = replace(_context(version), in_place=state is FileState.ACTIVE)
+        context = _context(version, state)
+        context.in_place = context.active
         if not any(verdict for _, _, verdict in self._judged(opened, version, survey, context)):
             progress.counts, progress.lines, progress.unparsed = survey.counts, survey.lines, survey.unparsed
             return FileResult(opened.name, Outcome.UNCHANGED)
@@ -1547,7 +1591,7 @@ class LogFiles:
         temporary, descriptor = _temporary(opened.folder)
         try:
             copy = _Copy(descriptor)
-            context = _context(version)
+            context = _context(version, FileState.CLOSED)
             for line, breaks, verdict in self._judged(opened, version, progress, context):
                 copy.line(line, breaks, None if verdict is None else self._new(line, verdict, progress.judge, context))
             copy.finish()
@@ -1564,7 +1608,7 @@ class LogFiles:
             raise
         try:
             seen = os.fstat(descriptor)
-            self._own.add((seen.st_dev, seen.st_ino))
+            self._own.add(FileVersion.of(seen).identity)
             fsync_folder((self._source.folder / opened.name).parent)
         finally:
             os.close(descriptor)  # and with it the lock on what is the log file now
@@ -1575,15 +1619,18 @@ class LogFiles:
         if not opened.writable:
             raise PermissionError(errno.EACCES, "")
         version = opened.version()
-        context = replace(_context(version), in_place=True)
+        context = _context(version, FileState.ACTIVE)
+        context.in_place = True
         at = 0
         batch: list[tuple[int, bytes, bytes]] = []
         for line, breaks, verdict in self._judged(opened, version, progress, context):
             if breaks:
                 raise _Busy("compressed")
             if verdict is not None:
-                batch.append((at, line, self._new(line, verdict, progress.judge, context)))
-            if len(batch) == _BATCH:
+                new = self._new(line, verdict, progress.judge, context)
+                spans = [(0, len(line))] if verdict.drop else [(start, end) for start, end, _ in verdict.disjoint()]
+                batch += [(at + start, line[start:end], new[start:end]) for start, end in spans]
+            if len(batch) >= _BATCH:
                 self._write_batch(opened, batch, guards)
             at += len(line)
         self._write_batch(opened, batch, guards)
@@ -1595,13 +1642,12 @@ class LogFiles:
             return
         self._ask(guards)
         for at, old, new in batch:
-            for start, end in _differences(old, new):
-                # A file truncated or replaced meanwhile has other bytes here, or none.
-                if os.pread(opened.descriptor, end - start, at + start) != old[start:end]:
-                    raise _Busy("changed")
-                os.pwrite(opened.descriptor, new[start:end], at + start)
-                if os.pread(opened.descriptor, end - start, at + start) != new[start:end]:
-                    raise Failed("written bytes read back differently")
+            # A file truncated or replaced meanwhile has other bytes here, or none.
+            if os.pread(opened.descriptor, len(old), at) != old:
+                raise _Busy("changed")
+            os.pwrite(opened.descriptor, new, at)
+            if os.pread(opened.descriptor, len(new), at) != new:
+                raise Failed("written bytes read back differently")
         batch.clear()
 
     @staticmethod
@@ -1650,11 +1696,7 @@ class LogFiles:
             if quiet or time.monotonic() >= until:
                 break
             time.sleep(0.02)
-        names = {
-            file.name: file.state
-            for file in self._files()
-            if (file.version.device, file.version.inode) == (version.device, version.inode)
-        }
+        names = {file.name: file.state for file in self._files() if file.version.identity == version.identity}
         if not names:
             raise _Busy("changed")
         moved = [name for name, state in names.items() if state is not FileState.ACTIVE]
@@ -1662,8 +1704,17 @@ class LogFiles:
         return same_folder[0] if quiet and same_folder else None
 
 
-def _context(version: FileVersion) -> _Context:
-    return _Context(written_by=datetime.fromtimestamp(version.mtime_ns / 1e9, UTC))
+def _is_read(file: LogFile, reading: FilePlan | None) -> bool:
+    """Whether a reading is still true of a file; of one that grows, what was there at the time is enough."""
+    if reading is None:
+        return False
+    then, now = reading.version, file.version
+    return file.state is not FileState.CLOSED or (then.size, then.mtime_ns) == (now.size, now.mtime_ns)
+
+
+def _context(version: FileVersion, state: FileState) -> _Context:
+    written_by = datetime.fromtimestamp(version.mtime_ns / 1e9, UTC)
+    return _Context(written_by, active=state is FileState.ACTIVE)
 
 
 def _expand(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
@@ -1735,17 +1786,3 @@ def _check_copy(descriptor: int, copy: _Copy) -> None:
         raise Failed("the copy cannot be read") from None
     if (total, checksum) != (copy.total, copy.checksum):
         raise Failed("the copy reads differently")
-
-
-def _differences(old: bytes, new: bytes) -> Iterator[tuple[int, int]]:
-    """The ranges in which two lines of one length differ; short gaps of equal bytes are taken along."""
-    start = end = -1
-    for at, (left, right) in enumerate(zip(old, new, strict=True)):
-        if left != right:
-            if start >= 0 and at - end > 16:
-                yield start, end
-                start = at
-            start = at if start < 0 else start
-            end = at + 1
-    if start >= 0:
-        yield start, end
