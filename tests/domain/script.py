@@ -64,6 +64,19 @@ def products(*names: str, **settings: Any) -> dict[str, Product]:
     return made
 
 
+EMAIL, PHONE, USER = (
+    frozenset({IdentifierKind.EMAIL}),
+    frozenset({IdentifierKind.PHONE}),
+    frozenset({IdentifierKind.USER_ID}),
+)
+
+LINKED = {
+    "tickets": Product("tickets", kinds=EMAIL | USER, links=((EMAIL, USER | PHONE),)),
+    "voice": Product("voice", kinds=PHONE),
+}
+"""Tickets knows from an e-mail address the telephone number that voice needs."""
+
+
 class Told:
     """One request, its history and its clock."""
 

@@ -14,15 +14,7 @@ from orchestrator.domain.policy import HOUR, Policy, Product, TenantPolicy
 from orchestrator.domain.state import Stage
 from schemas import events as e
 from schemas.codes import Phase, Scope
-from schemas.identifiers import IdentifierKind as Kind
-from tests.domain.script import START, TENANT, Told, products
-
-EMAIL, PHONE, USER = frozenset({Kind.EMAIL}), frozenset({Kind.PHONE}), frozenset({Kind.USER_ID})
-
-LINKED = {
-    "tickets": Product("tickets", kinds=EMAIL | USER, links=((EMAIL, USER | PHONE),)),
-    "voice": Product("voice", kinds=PHONE),
-}
+from tests.domain.script import EMAIL, LINKED, PHONE, START, TENANT, USER, Told, products
 
 CASES = [
     # what                                    policy         line                         events

@@ -1,0 +1,498 @@
+"""What people may ask at which time, and what they are told where it is not possible."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.commands import NotPossible
+from orchestrator.domain.policy import MINUTE
+from orchestrator.domain.state import Stage, StepStatus
+from schemas.codes import End
+from tests.domain.script import LINKED, Told, products
+
+PURGE, TRASH, HELD_OUT = ["accept"], ["accept trash"], ["accept kinds email"]
+
+STAGES: dict[str, tuple[Stage, list[str]]] = {
+    "behind": (Stage.BEHIND, ["accept kinds email,user_id,phone behind 1"]),
+    "resolving": (Stage.RESOLVING, ["accept trash kinds email"]),
+    "resolving, out": (Stage.RESOLVING, ["accept trash kinds email", "go"]),
+    "grace": (Stage.GRACE, ["accept kinds email,user_id,phone"]),
+    "trashing": (Stage.TRASHING, ["accept trash kinds email,user_id,phone"]),
+    "trashing, out": (Stage.TRASHING, ["accept trash kinds email,user_id,phone", "go"]),
+    "trashing, parked": (
+        Stage.TRASHING,
+        ["accept trash kinds email,user_id,phone", "go", "tickets failed denied", "voice done"],
+    ),
+    "trashed": (Stage.TRASHED, ["accept trash kinds email,user_id,phone", "go", "tickets done", "voice done"]),
+    "restoring": (
+        Stage.RESTORING,
+        ["accept trash kinds email,user_id,phone", "go", "tickets done", "voice done", "restore"],
+    ),
+    "purging": (Stage.PURGING, ["accept kinds email,user_id,phone", "wait 24h", "tick"]),
+    "purging, out": (Stage.PURGING, ["accept kinds email,user_id,phone", "wait 24h", "tick", "go"]),
+    "purging, parked": (
+        Stage.PURGING,
+        ["accept kinds email,user_id,phone", "wait 24h", "tick", "go", "tickets failed denied", "voice done"],
+    ),
+}
+STAGES["settling"] = (Stage.SETTLING, [*STAGES["purging, out"][1], "tickets done", "voice done"])
+STAGES["probing"] = (Stage.PROBING, [*STAGES["settling"][1], "due", "go"])
+STAGES["probing, remains"] = (
+    Stage.PROBING,
+    [*STAGES["probing"][1], "tickets failed remains", "voice nothing"],
+)
+STAGES["ended"] = (Stage.ENDED, [*STAGES["probing"][1], "tickets nothing", "voice nothing"])
+
+
+def at(name: str) -> Told:
+    stage, lines = STAGES[name]
+    told = Told(LINKED).tell(*lines)
+    assert told.state.stage is stage
+    return told
+
+
+def test_every_stage_is_here():
+    assert {stage for stage, _ in STAGES.values()} == set(Stage)
+
+
+ENDED = "the request has ended; nothing of it can be changed"
+PURGED = "the first purge is dispatched; what is purged cannot come back. Place a hold to stop the rest"
+NO_TRASH = "nothing of this request is in the trash; cancel it instead"
+NOT_NOW = "the step is not part of the present phase, or was waived"
+UNDER_WAY = (
+    "the product has its command and may be at work; place a hold on that product to stop it, "
+    "or wait for its answer or its time-out"
+)
+ONLY = "only a parked or failing one can be replayed"
+
+CASES = [
+    # stage               operation         events, or what the person is told
+    ("behind",            "cancel",         ["cancel asked", "ended: cancelled"]),
+    ("behind",            "restore",        NO_TRASH),
+    ("behind",            "hold",           ["held"]),
+    ("behind",            "replay tickets", NOT_NOW),
+    ("behind",            "waive tickets",  "the step is idle; there is nothing to waive"),
+    ("resolving",         "cancel",         ["cancel asked", "ended: cancelled"]),
+    ("resolving",         "waive tickets",  ["tickets waived", "trash begins"]),
+    ("resolving",         "replay tickets", f"the step is ready; {ONLY}"),
+    ("resolving",         "replay voice",   NOT_NOW),
+    ("resolving, out",    "cancel",         ["cancel asked", "ended: cancelled"]),
+    ("resolving, out",    "hold",           ["held"]),
+    ("resolving, out",    "waive tickets",  "the product has its command and may be at work; wait for its answer or its time-out"),
+    ("grace",             "cancel",         ["cancel asked", "ended: cancelled"]),
+    ("grace",             "withdraw",       ["withdrawn", "ended: withdrawn"]),
+    ("grace",             "restore",        NO_TRASH),
+    ("grace",             "hold voice",     ["held: voice"]),
+    ("grace",             "hold crm",       "the request has no step of that product"),
+    ("grace",             "release",        "the request has no such hold; its history lists those it has"),
+    ("grace",             "waive voice",    "the step is idle; there is nothing to waive"),
+    ("trashing",          "cancel",         ["cancel asked", "ended: cancelled"]),
+    ("trashing",          "restore",        NO_TRASH),
+    ("trashing",          "waive voice",    ["voice waived"]),
+    ("trashing, out",     "cancel",         ["cancel asked", "stop: tickets 2, voice 2"]),
+    ("trashing, out",     "restore",        ["restore asked", "stop: tickets 2, voice 2"]),
+    ("trashing, out",     "hold",           ["held", "stop: tickets 2, voice 2"]),
+    ("trashing, out",     "hold voice",     ["held: voice", "stop: voice 2"]),
+    ("trashing, out",     "waive voice",    UNDER_WAY),
+    ("trashing, parked",  "cancel",         ["cancel asked", "restore begins: tickets, voice"]),
+    ("trashing, parked",  "hold",           ["held"]),
+    ("trashing, parked",  "replay tickets", ["tickets replayed: trash"]),
+    ("trashing, parked",  "force tickets",  ["tickets replayed: trash in epoch 2"]),
+    ("trashing, parked",  "replay voice",   f"the step is done; {ONLY}"),
+    ("trashing, parked",  "waive tickets",  ["tickets waived", "trashed"]),
+    ("trashing, parked",  "waive voice",    "the step is done; there is nothing to waive"),
+    ("trashed",           "cancel",         ["cancel asked", "restore begins: tickets, voice"]),
+    ("trashed",           "withdraw",       ["withdrawn", "restore begins: tickets, voice"]),
+    ("trashed",           "restore",        ["restore asked", "restore begins: tickets, voice"]),
+    ("trashed",           "hold",           ["held"]),
+    ("trashed",           "force tickets",  f"the step is done; {ONLY}"),
+    ("restoring",         "cancel",         []),
+    ("restoring",         "restore",        []),
+    ("restoring",         "hold",           ["held"]),
+    ("restoring",         "waive voice",    ["voice waived"]),
+    ("purging",           "cancel",         ["cancel asked", "ended: cancelled"]),
+    ("purging",           "restore",        NO_TRASH),
+    ("purging",           "hold",           ["held"]),
+    ("purging",           "waive voice",    ["voice waived"]),
+    ("purging, out",      "cancel",         PURGED),
+    ("purging, out",      "withdraw",       PURGED),
+    ("purging, out",      "restore",        "the purge has begun; what is purged cannot be restored"),
+    ("purging, out",      "hold",           ["held", "stop: tickets 2, voice 2"]),
+    ("purging, out",      "hold voice",     ["held: voice", "stop: voice 2"]),
+    ("purging, out",      "replay voice",   f"the step is under way; {ONLY}"),
+    ("purging, parked",   "cancel",         PURGED),
+    ("purging, parked",   "replay tickets", ["tickets replayed: purge"]),
+    ("purging, parked",   "force voice",    ["voice replayed: purge in epoch 2"]),
+    ("purging, parked",   "replay voice",   "the step is done; only a forced replay does it again"),
+    ("purging, parked",   "waive tickets",  ["tickets waived", "settle started"]),
+    ("settling",          "cancel",         PURGED),
+    ("settling",          "force voice",    ["voice replayed: purge in epoch 2"]),
+    ("settling",          "waive voice",    "the step is done; there is nothing to waive"),
+    ("probing",           "cancel",         PURGED),
+    ("probing",           "hold",           ["held"]),
+    ("probing",           "force voice",    f"the step is under way; {ONLY}"),
+    ("probing, remains",  "replay tickets", ["tickets replayed: purge in epoch 2"]),
+    ("probing, remains",  "force tickets",  ["tickets replayed: purge in epoch 2"]),
+    ("probing, remains",  "force voice",    f"the step is done; {ONLY}"),
+    ("probing, remains",  "waive tickets",  ["tickets waived", "ended: completed_waived"]),
+    ("ended",             "cancel",         ENDED),
+    ("ended",             "restore",        ENDED),
+    ("ended",             "hold",           ENDED),
+    ("ended",             "release",        ENDED),
+    ("ended",             "replay tickets", ENDED),
+    ("ended",             "waive tickets",  ENDED),
+    ("ended",             "turn 1",         []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name,line,expected", [pytest.param(*case, id=f"{case[0]}: {case[1]}") for case in CASES])
+def test_operations(name, line, expected):
+    told = at(name)
+    if isinstance(expected, str):
+        before = told.state
+        with pytest.raises(NotPossible) as refused:
+            told.tell(line)
+        assert refused.value.advice == expected
+        assert told.state is before
+    else:
+        assert told.said(line) == expected
+
+
+@pytest.mark.parametrize("operation", ["replay", "waive"])
+def test_a_product_that_is_no_part_of_the_request(operation):
+    with pytest.raises(NotPossible, match="no step of that product"):
+        Told().tell("accept", f"{operation} crm")
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "ended"])
+def test_asking_twice_changes_nothing_more(name):
+    told = at(name).tell("hold")
+    assert told.said("hold") == []
+
+
+# --- holds ---------------------------------------------------------------------------------------------------------
+
+TWO = products("tickets", "chat")
+
+
+def test_a_hold_keeps_the_purge_from_beginning():
+    told = Told(TWO).tell("accept", "hold", "wait 30h")
+    assert told.said("tick") == []
+    assert told.state.stage is Stage.GRACE
+    assert told.said("release") == ["hold released", "purge begins"]
+
+
+def test_a_hold_keeps_the_trash_from_being_purged():
+    told = Told(TWO).tell("accept trash", "go", "tickets done", "chat done", "hold")
+    assert told.state.purge_at is not None
+    told.now = told.state.purge_at + MINUTE
+    assert told.said("tick") == []
+    assert told.state.stage is Stage.TRASHED
+    assert told.said("release") == ["hold released", "purge begins"]
+
+
+def test_a_hold_on_one_product_lets_the_others_go_on():
+    told = Told(TWO, grace=0).tell("accept", "hold chat")
+    assert told.said("go") == ["purge out: tickets 1/1"]
+    assert told.said("tickets done") == ["tickets purge done"]
+    assert told.said("release chat") == ["hold released"]
+    assert told.said("go") == ["purge out: chat 1/1"]
+
+
+def test_a_hold_on_one_product_holds_up_the_waves_after_it():
+    told = Told(products("tickets", "profile:2"), grace=0).tell("accept", "hold tickets")
+    assert told.said("go") == []
+
+
+def test_the_last_hold_counts():
+    told = Told(TWO, grace=0).tell("accept", "hold", "hold chat")
+    assert told.said("go") == []
+    told.tell("release")
+    assert told.said("go") == ["purge out: tickets 1/1"]
+
+
+def test_a_hold_does_not_keep_data_from_coming_back():
+    told = Told(TWO).tell("accept trash", "go", "tickets done", "chat done", "restore", "go")
+    assert told.said("hold") == ["held"]
+    assert told.said("tickets done") == ["tickets restore done"]
+    told.tell("chat failed store_unavailable", "wait 1h")
+    assert told.said("go") == ["restore out: chat 3/2"]
+
+
+def test_a_hold_holds_the_probe_too_since_its_answer_would_end_the_request():
+    told = at("settling").tell("hold", "due")
+    assert told.said("go") == []
+    told.tell("release")
+    assert told.said("go") == ["probe out: tickets 2/1, voice 2/1"]
+
+
+def test_due_while_held_is_missed_once_and_on_it_goes():
+    told = Told(TWO).tell("accept", "hold", "wait 40d")
+    assert told.said("tick") == ["deadline missed"]
+    assert told.said("tick") == []
+    assert told.said("release") == ["hold released", "purge begins"]
+
+
+# --- stopping ------------------------------------------------------------------------------------------------------
+
+
+def test_the_request_is_stopping_until_every_product_has_answered():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold")
+    assert told.state.stopping
+    told.tell("chat stopped")
+    assert told.state.stopping
+    told.tell("tickets stopped")
+    assert not told.state.stopping
+
+
+def test_what_was_stopped_is_ready_again():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold", "chat stopped", "tickets stopped")
+    assert told.said("go") == []
+    told.tell("release")
+    assert told.said("go") == ["purge out: chat 3/1, tickets 3/1"]
+
+
+def test_a_product_that_was_not_asked_to_stop_goes_on():
+    told = Told(TWO, grace=0).tell("accept", "go tickets", "hold tickets")
+    assert told.said("go") == ["purge out: chat 1/1"]
+
+
+def test_nothing_goes_out_to_a_product_that_has_not_answered_its_stop():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold", "release")
+    assert told.said("go") == []
+    told.tell("tickets stopped")
+    assert told.said("go") == ["purge out: tickets 3/1"]
+
+
+def test_a_success_before_the_stop_stands_and_nothing_is_left_to_stop():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold")
+    assert told.said("chat done seq=1") == ["chat purge done"]
+    assert told.step("chat").stop_at is None
+    assert told.said("chat stopped") == []
+    told.tell("tickets stopped")
+    assert told.step("chat").status is StepStatus.SUCCEEDED
+
+
+def test_a_success_after_the_stop_was_answered_stands_too():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold", "chat stopped")
+    assert told.said("chat done seq=1") == ["chat purge done"]
+
+
+def test_a_failure_is_not_the_answer_to_a_stop():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold")
+    assert told.said("chat failed stopped seq=1") == []
+    assert told.said("chat failed denied") == []
+    assert told.said("chat progress 5") == []
+
+
+def test_the_stopped_command_does_not_answer_the_stop():
+    told = Told(TWO, grace=0).tell("accept", "go", "hold")
+    assert told.said("chat stopped seq=1") == []
+
+
+def test_a_stop_without_answer_is_sent_again_ever_more_seldom():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "hold")
+    sent: list[int] = []
+    for _ in range(8):
+        assert told.said("due") == [f"stop: tickets {len(sent) + 3}"]
+        sent.append(told.now - told.state.accepted_at)
+    assert [moment // MINUTE for moment in sent] == [1, 2, 4, 8, 16, 32, 64, 124]
+
+
+def test_any_of_the_stops_may_be_answered():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "hold", "due", "due")
+    assert told.step("tickets").seq == 4
+    assert told.said("tickets stopped seq=2") == ["tickets stopped"]
+    assert not told.state.stopping
+
+
+def test_a_stop_is_not_sent_again_to_a_product_that_reads_nothing():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "hold", "wait 1m")
+    assert told.said("tick unread tickets") == ["unread: tickets"]
+    assert told.state.stopping
+    assert told.step("tickets").seq == 2
+
+
+def test_while_stopping_the_command_cannot_time_out():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "hold", "wait 1h")
+    assert told.said("tick") == ["stop: tickets 3"]
+
+
+def test_a_step_that_timed_out_may_still_be_read_and_is_stopped():
+    told = Told(TWO, grace=0).tell("accept", "go", "due")
+    assert told.said("hold") == ["held", "stop: chat 2, tickets 2"]
+
+
+def test_a_step_that_was_parked_for_its_silence_may_still_be_read_and_is_stopped():
+    told = Told(products("tickets"), grace=0)
+    told.tell("accept", "go")
+    while not told.state.parked:
+        told.tell("due", "wait 2h", "go")
+    seq = told.step("tickets").seq
+    assert told.said("hold") == ["held", f"stop: tickets {seq + 1}"]
+    assert told.said("tickets stopped") == ["tickets stopped"]
+    assert told.step("tickets").status is StepStatus.PARKED
+
+
+def test_a_step_that_was_replayed_after_its_silence_may_still_be_read_and_is_stopped():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "due", "force tickets")
+    assert told.said("hold") == ["held", "stop: tickets 2"]
+
+
+def test_a_step_that_has_failed_has_nothing_to_stop():
+    told = Told(TWO, grace=0).tell("accept", "go", "chat failed denied", "tickets failed store_unavailable")
+    assert told.said("hold") == ["held"]
+
+
+def test_a_hold_placed_while_a_product_does_not_read():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "wait 5m", "tick unread tickets")
+    assert told.said("hold") == ["held", "stop: tickets 2"]
+    assert told.said("tickets stopped") == ["tickets stopped"]
+    told.tell("release")
+    assert told.said("go") == ["purge out: tickets 3/1"]
+
+
+# --- cancel and restore --------------------------------------------------------------------------------------------
+
+
+def test_cancel_while_the_trash_is_under_way():
+    told = Told(TWO).tell("accept trash", "go", "chat done")
+    assert told.said("cancel") == ["cancel asked", "stop: tickets 2"]
+    assert told.said("tick") == []
+    assert told.said("tickets stopped found=2 hidden=2") == ["tickets stopped", "restore begins: chat, tickets"]
+    assert told.said("go") == ["restore out: chat 2/1, tickets 3/1"]
+    told.tell("chat done")
+    assert told.said("tickets done found=2 restored=2") == ["tickets restore done", "ended: cancelled, restored"]
+
+
+def test_cancel_and_a_success_that_overtakes_the_stop():
+    told = Told(TWO).tell("accept trash", "go", "chat done", "cancel")
+    assert told.said("tickets done seq=1") == ["tickets trash done", "restore begins: chat, tickets"]
+
+
+def test_a_step_whose_trash_never_went_out_needs_no_restore():
+    told = Told(products("tickets", "profile:2")).tell("accept trash", "go", "tickets done")
+    assert told.said("cancel") == ["cancel asked", "restore begins: tickets"]
+
+
+def test_nothing_but_the_restore_goes_out_after_a_cancel():
+    told = Told(TWO).tell("accept trash", "go tickets", "cancel")
+    assert told.said("go") == []
+    told.tell("tickets stopped")
+    assert told.said("go") == ["restore out: tickets 3/1"]
+
+
+def test_cancel_under_a_hold_that_is_still_stopping():
+    told = Told(TWO).tell("accept trash", "go", "hold")
+    assert told.said("cancel") == ["cancel asked"]
+    told.tell("chat stopped")
+    assert told.said("tickets stopped") == ["tickets stopped", "restore begins: chat, tickets"]
+    assert told.said("go") == ["restore out: chat 3/1, tickets 3/1"]
+
+
+def test_cancel_out_of_the_purge_stage_before_anything_was_dispatched():
+    told = Told(TWO).tell("accept trash", "go", "chat done", "tickets done", "due")
+    assert told.state.stage is Stage.PURGING
+    assert told.said("cancel") == ["cancel asked", "restore begins: chat, tickets"]
+
+
+def test_one_dispatched_purge_is_enough_to_be_too_late():
+    told = Told(TWO, grace=0).tell("accept", "go chat")
+    with pytest.raises(NotPossible):
+        told.tell("cancel")
+
+
+def test_a_restore_that_meets_a_conflict_waits_for_a_person():
+    told = at("restoring").tell("go", "tickets done")
+    assert told.said("voice failed restore_conflict") == ["voice parked: restore_conflict"]
+    assert told.said("replay voice") == ["voice replayed: restore"]
+    told.tell("go")
+    assert told.said("voice done")[-1] == "ended: cancelled, restored"
+
+
+def test_a_restore_without_one_product_does_not_say_restored():
+    told = at("restoring").tell("go", "tickets done", "voice failed restore_conflict")
+    assert told.said("waive voice") == ["voice waived", "ended: cancelled"]
+
+
+def test_what_a_waived_product_may_have_hidden_comes_back_too():
+    told = Told(TWO).tell("accept trash", "go", "chat done", "tickets failed denied", "waive tickets")
+    assert told.state.stage is Stage.TRASHED
+    assert told.said("restore") == ["restore asked", "restore begins: chat, tickets"]
+
+
+def test_a_waive_after_the_cancel_means_the_restore():
+    told = Told(TWO).tell("accept trash", "go", "chat done", "cancel")
+    assert told.said("waive tickets") == ["tickets waived", "restore begins: chat"]
+    told.tell("go")
+    assert told.said("chat done") == ["chat restore done", "ended: cancelled"]
+    assert told.state.end is End.CANCELLED
+
+
+# --- waive ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ["wait 5m", "tick unread tickets"],
+        ["due"],
+        ["due", "replay tickets"],
+    ],
+)
+def test_a_waived_step_that_may_still_be_read_is_stopped_and_not_waited_for(history):
+    told = Told(TWO, grace=0).tell("accept", "go", "chat done", *history)
+    assert told.said("waive tickets") == ["stop: tickets 2", "tickets waived", "settle started"]
+    assert not told.state.stopping
+    assert told.said("tickets stopped") == []
+
+
+def test_a_product_that_never_answers_its_stop_can_be_waived():
+    told = Told(TWO, grace=0).tell("accept", "go", "chat done", "hold tickets")
+    assert told.said("waive tickets") == ["tickets waived", "settle started"]
+
+
+def test_a_success_after_the_waive_is_noted_once():
+    told = Told(TWO, grace=0).tell("accept", "go", "tickets failed denied", "waive tickets")
+    assert told.said("tickets done") == ["tickets noted: done"]
+    assert told.said("tickets done") == []
+    assert told.step("tickets").status is StepStatus.WAIVED
+
+
+def test_what_a_waived_product_did_before_it_was_stopped_is_noted():
+    told = Told(TWO, grace=0).tell("accept", "go", "due", "waive tickets")
+    assert told.said("tickets stopped found=3 erased=3") == ["tickets noted: stopped"]
+
+
+def test_a_waived_step_is_out_of_the_later_phases_too():
+    told = Told(TWO).tell("accept trash", "go", "chat done", "tickets failed denied", "waive tickets", "due")
+    assert told.said("go") == ["purge out: chat 2/1"]
+    assert told.said("chat done") == ["chat purge done", "settle started"]
+    told.tell("due")
+    assert told.said("go") == ["probe out: chat 3/1"]
+    assert told.said("chat nothing")[-1] == "ended: completed_waived"
+
+
+def test_waiving_the_question_for_identifiers_is_not_waiving_the_erasure():
+    told = at("resolving").tell("waive tickets")
+    assert told.said("go") == ["trash out: tickets 1/1, voice 1/1"]
+    assert not told.step("tickets").waived
+
+
+def test_an_answer_to_the_waived_question_is_noted_and_the_erasure_counts_anew():
+    told = Told(LINKED, grace=0).tell("accept kinds email", "hold", "release", "go", "due", "waive tickets")
+    assert told.state.stage is Stage.PURGING
+    assert told.said("tickets done phase=resolve") == []
+    told.tell("go", "tickets failed denied", "waive tickets")
+    assert told.said("tickets done") == ["tickets noted: done"]
+
+
+def test_all_steps_waived():
+    told = Told(TWO, grace=0).tell("accept", "waive chat")
+    assert told.said("waive tickets") == ["tickets waived", "ended: completed_waived"]
+
+
+def test_all_steps_waived_in_the_trash_wait_for_their_purge_date():
+    told = Told(TWO).tell("accept trash", "waive chat")
+    assert told.said("waive tickets") == ["tickets waived", "trashed"]
+    assert told.said("due") == ["purge begins", "ended: completed_waived"]
