@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 DAY_MS = 24 * 60 * 60 * 1000
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class DueDate:
@@ -27,12 +29,12 @@ def millis(moment: datetime) -> int:
     """Milliseconds of the epoch of an aware ``moment``."""
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone is no moment")
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)  # by way of a float it would be one too few now and then
 
 
 def moment(millis: int) -> datetime:
     """The UTC time of ``millis``."""
-    return datetime.fromtimestamp(millis / 1000, tz=UTC)
+    return _EPOCH + timedelta(milliseconds=millis)
 
 
 def add_months(day: date, months: int) -> date:
