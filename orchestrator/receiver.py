@@ -20,6 +20,7 @@ from orchestrator.domain.calendar import DAY_MS
 from orchestrator.domain.commands import Accept, Answer, NotPossible, Operate
 from orchestrator.intake import Asked, Intake, new_request_id, submission_key
 from orchestrator.keys import KeyRing
+from orchestrator.quarantine import seal_record
 from orchestrator.store.rows import shard_of
 from orchestrator.store.unit import IndexRow, OutboxRow, QuarantineRow, VaultRow
 from orchestrator.subjects import Subject, Vault
@@ -271,7 +272,6 @@ class Receiver:
         id = str(uuid.uuid4())
         key = self._keys.vault_current
         producer = _producer(record, self._keys)
-        plain = msgspec.msgpack.encode((record.key, record.value, record.headers, record.timestamp_ms))
         row = QuarantineRow(
             id=id,
             at=desk.now,
@@ -283,7 +283,7 @@ class Receiver:
             offset=record.offset,
             producer=producer,
             key=key.id,
-            sealed=key.seal_bytes(plain, f"oblio quarantine v1\0{id}".encode()),
+            sealed=seal_record(key, id, record),
             destroy_at=desk.now + QUARANTINE_MS,
         )
         desk.changes.quarantine.append(row)

@@ -114,17 +114,22 @@ def _roles(connection: Connection) -> bool:
     """Make the roles of the server that are missing, if we may; whether they are there."""
     for role in (WRITER, READER):
         connection.exec_driver_sql(_ROLE.format(role=role))
+    missing = roles_missing(connection)
+    connection.commit()
+    if missing:
+        log.warning("roles_missing", roles=missing)
+    return not missing
+
+
+def roles_missing(connection: Connection) -> list[str]:
+    """Those of our roles that the present user cannot act as, or that the server does not have."""
     usable = connection.execute(
         sa.text(
             "SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles) AND pg_has_role(current_user, rolname, 'SET')"
         ),
         {"roles": [WRITER, READER]},
     )
-    missing = sorted({WRITER, READER}.difference(usable.scalars()))
-    connection.commit()
-    if missing:
-        log.warning("roles_missing", roles=missing)
-    return not missing
+    return sorted({WRITER, READER}.difference(usable.scalars()))
 
 
 def grant(connection: Connection, schema: str = SCHEMA) -> None:

@@ -134,7 +134,7 @@ class RejectedLine:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
-    """A rejected record with its bytes, sealed under the vault key ``key`` (see :mod:`orchestrator.quarantine`)."""
+    """A rejected record with its bytes, sealed under the vault key ``key`` (:func:`orchestrator.quarantine.open_record`)."""
 
     line: RejectedLine
     key: str

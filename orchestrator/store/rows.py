@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from orchestrator.domain.state import IN_FLIGHT, RETRYING, State, Step, StepStatus
 from schemas.codes import Phase
+from schemas.events import BrakeSet, Recorded
 from schemas.transport import partition_of
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -65,6 +67,8 @@ STEP_COLUMNS = (
 )
 
 TIMER_COLUMNS = (("request", "uuid"), ("shard", "integer"), ("fire_at", "bigint"))
+
+WAIT_COLUMNS = (("request", "uuid"), ("behind", "uuid"))
 
 
 def request_row(state: State, shards: int) -> Row:
@@ -128,3 +132,23 @@ def timer_row(state: State, shards: int) -> Row | None:
     """The row of ``timers``: when the request must be looked at again; ``None`` where only a message changes it."""
     due = state.next_due()
     return None if due is None else (state.id, shard_of(state.id, shards), due)
+
+
+def wait_rows(state: State) -> list[Row]:
+    """The rows of ``waits``: whose end an open request waits for."""
+    return [] if state.ended else [(state.id, other) for other in state.behind]
+
+
+def brakes(history: Iterable[Recorded]) -> dict[tuple[str, str], tuple[int, int]]:
+    """The rows of ``brakes``: (tenant, product) to (seq, since)."""
+    rows: dict[tuple[str, str], tuple[int, int]] = {}
+    for recorded in history:
+        event = recorded.event
+        if not isinstance(event, BrakeSet):
+            raise TypeError(f"the installation's stream has brakes only, not {type(event).__name__}")
+        scope = (event.tenant or "", event.product or "")
+        if event.stopped:
+            rows.setdefault(scope, (event.seq, recorded.at))
+        else:
+            rows.pop(scope, None)
+    return rows

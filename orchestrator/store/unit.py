@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from orchestrator.domain.state import State
 from orchestrator.store import rows as r
 from orchestrator.store.database import execute_rows
+from orchestrator.store.tables import SCHEMA
 from schemas.events import INSTALLATION, BrakeSet, Recorded, check, encode
 
 
@@ -483,13 +484,13 @@ class Unit:
 # --- derived rows: the same statements serve the engine and the rebuild ---------------------------------------------
 
 
-def insert_requests(connection: Connection, states: Sequence[State], shards: int, table: str = "requests") -> None:
+def insert_requests(connection: Connection, states: Sequence[State], shards: int, schema: str = SCHEMA) -> None:
     """Insert the rows of ``states``."""
     if states:
         names = ", ".join(f'"{name}"' for name, _ in r.REQUEST_COLUMNS)
         execute_rows(
             connection,
-            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",
+            f"INSERT INTO {schema}.requests ({names}) SELECT {names} FROM {{rows}}",
             r.REQUEST_COLUMNS,
             [r.request_row(state, shards) for state in states],
         )
@@ -508,13 +509,13 @@ def update_requests(connection: Connection, states: Sequence[State], shards: int
         )
 
 
-def insert_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int, table: str = "steps") -> None:
+def insert_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int, schema: str = SCHEMA) -> None:
     """Insert the rows of these (request, step) pairs."""
     if pairs:
         names = ", ".join(f'"{name}"' for name, _ in r.STEP_COLUMNS)
         execute_rows(
             connection,
-            f"INSERT INTO oblio.{table} ({names}) SELECT {names} FROM {{rows}}",
+            f"INSERT INTO {schema}.steps ({names}) SELECT {names} FROM {{rows}}",
             r.STEP_COLUMNS,
             [r.step_row(state, name, shards) for state, name in pairs],
         )
@@ -551,26 +552,26 @@ def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) 
     return pairs
 
 
-def put_timers(connection: Connection, rows: Sequence[r.Row], table: str = "timers") -> None:
+def put_timers(connection: Connection, rows: Sequence[r.Row], schema: str = SCHEMA) -> None:
     """Set the timers given as rows; each request has one at most."""
     if rows:
         execute_rows(
             connection,
-            f"""INSERT INTO oblio.{table} (request, shard, fire_at) SELECT request, shard, fire_at FROM {{rows}}
+            f"""INSERT INTO {schema}.timers (request, shard, fire_at) SELECT request, shard, fire_at FROM {{rows}}
                 ON CONFLICT (request) DO UPDATE SET fire_at = excluded.fire_at""",
             r.TIMER_COLUMNS,
             rows,
         )
 
 
-def insert_waits(connection: Connection, states: Sequence[State], table: str = "waits") -> None:
+def insert_waits(connection: Connection, states: Sequence[State], schema: str = SCHEMA) -> None:
     """Insert who waits behind whom."""
-    rows = [(state.id, other) for state in states if not state.ended for other in state.behind]
+    rows = [row for state in states for row in r.wait_rows(state)]
     if rows:
         execute_rows(
             connection,
-            f"INSERT INTO oblio.{table} (request, behind) SELECT request, behind FROM {{rows}}",
-            (("request", "uuid"), ("behind", "uuid")),
+            f"INSERT INTO {schema}.waits (request, behind) SELECT request, behind FROM {{rows}}",
+            r.WAIT_COLUMNS,
             rows,
         )
 
@@ -583,16 +584,16 @@ def _delete(connection: Connection, table: str, column: str, ids: Sequence[str])
         )
 
 
-def fold_brake(connection: Connection, recorded: Recorded, table: str = "brakes") -> None:
-    """What a brake event means for the table of brakes; used by the rebuild as well."""
+def fold_brake(connection: Connection, recorded: Recorded) -> None:
+    """What a brake event means for the table of brakes; :func:`orchestrator.store.rows.brakes` says the same."""
     event = recorded.event
     if not isinstance(event, BrakeSet):
         raise TypeError(f"the installation's stream has brakes only, not {type(event).__name__}")
     scope = {"tenant": event.tenant or "", "product": event.product or ""}
     if event.stopped:
-        statement = f"""INSERT INTO oblio.{table} (tenant, product, seq, since)
-                        VALUES (:tenant, :product, :seq, :since) ON CONFLICT (tenant, product) DO NOTHING"""
+        statement = """INSERT INTO oblio.brakes (tenant, product, seq, since)
+                       VALUES (:tenant, :product, :seq, :since) ON CONFLICT (tenant, product) DO NOTHING"""
         connection.execute(sa.text(statement), scope | {"seq": event.seq, "since": recorded.at})
     else:
-        statement = f"DELETE FROM oblio.{table} WHERE tenant = :tenant AND product = :product"
+        statement = "DELETE FROM oblio.brakes WHERE tenant = :tenant AND product = :product"
         connection.execute(sa.text(statement), scope)
