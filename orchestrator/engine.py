@@ -33,6 +33,7 @@ log = structlog.get_logger()
 GROUP = "orchestrator"
 TOPICS = (Topic.REQUESTS.value, Topic.OPERATIONS.value, Topic.ACKS.value)
 CACHED_STATES = 20_000
+UPKEEP_MS = 60_000
 BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -78,6 +79,8 @@ class Engine:
         self._owned: dict[int, int] = {}
         self._owed: dict[TopicPartition, int] = {}
         self._cache: OrderedDict[str, State] = OrderedDict()
+        self._upkeep: Callable[[int], object] | None = getattr(store, "upkeep", None)
+        self._kept_at = now()
         self.gaps: dict[TopicPartition, OffsetOutOfRange] = {}
         """Partitions that stand still because the log no longer has what is owed: not ready until a person accepts."""
 
@@ -104,6 +107,7 @@ class Engine:
         worked = self._consume(batch.records)
         worked = self._fire_timers() or worked
         worked = self._dispatch() or worked
+        self._keep()
         return self._publish() or worked
 
     def close(self) -> None:
@@ -142,7 +146,7 @@ class Engine:
         owed = self._store.offsets_owed(sorted(self._place(at) for at in batch.assigned))
         self._owed = {at: owed[self._place(at)] for at in batch.assigned}
         self._cache.clear()
-        assert self._reader is not None  # noqa: S101  it has just polled
+        assert self._reader is not None
         for at, offset in self._owed.items():
             self._reader.seek(at, offset)
         self._generation = batch.generation
@@ -165,13 +169,13 @@ class Engine:
             desk.unit.write(desk.changes)
         self._owed.update(moves)
         self._remember(desk)
-        assert self._reader is not None  # noqa: S101  the records came from it
+        assert self._reader is not None
         self._reader.commit(moves)
         return True
 
     def _owed_records(self, records: Sequence[Record]) -> tuple[list[Record], dict[TopicPartition, int]]:
         """The records that come next in their partitions; repeats drop, and after a jump the reader goes back."""
-        assert self._reader is not None  # noqa: S101
+        assert self._reader is not None
         taken: list[Record] = []
         next_: dict[TopicPartition, int] = {}
         for record in records:
@@ -226,6 +230,13 @@ class Engine:
             unit.write(desk.changes)
         self._remember(desk)
         return dispatched
+
+    def _keep(self) -> None:
+        """Do the store's chores about once a minute; one in memory has none."""
+        now = self._now()
+        if self._upkeep is not None and now - self._kept_at >= UPKEEP_MS:
+            self._kept_at = now
+            self._upkeep(now)
 
     def _publish(self) -> bool:
         if not self._owned:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from orchestrator.store.database import execute_rows
 from orchestrator.store.unit import Unit, VaultRow
+from orchestrator.store.upkeep import UpkeepReport, upkeep
 from schemas.transport import Position
 
 
@@ -84,6 +85,10 @@ class Store:
                 places,
             )
             return {(log, partition): offset for log, partition, offset in found}
+
+    def upkeep(self, now: int) -> UpkeepReport:
+        """Delete what has reached its date, and find what was forgotten. See :mod:`orchestrator.store.upkeep`."""
+        return upkeep(self, now)
 
     # --- the outbox ------------------------------------------------------------------------------------------------
 

@@ -329,7 +329,7 @@ class Unit:
             self._events(changes.recorded)
             self._derived(changes)
         self._kept(changes)
-        self._outbox(changes.outbox)
+        insert_outbox(self.connection, changes.outbox)
 
     def _heads(self, changes: Changes) -> None:
         new = [(key, state.n) for key, state in changes.states.items() if changes.before[key] is None]
@@ -471,14 +471,16 @@ class Unit:
             [tuple(getattr(row, name) for name in names) for row in rows],
         )
 
-    def _outbox(self, rows: Sequence[OutboxRow]) -> None:
-        if rows:
-            execute_rows(
-                self.connection,
-                "INSERT INTO oblio.outbox (shard, kind, request, body) SELECT shard, kind, request, body FROM {rows}",
-                (("shard", "integer"), ("kind", "text"), ("request", "uuid"), ("body", "jsonb")),
-                [(row.shard, row.kind, row.request, json.dumps(row.body)) for row in rows],
-            )
+
+def insert_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
+    """Add what is to be published."""
+    if rows:
+        execute_rows(
+            connection,
+            "INSERT INTO oblio.outbox (shard, kind, request, body) SELECT shard, kind, request, body FROM {rows}",
+            (("shard", "integer"), ("kind", "text"), ("request", "uuid"), ("body", "jsonb")),
+            [(row.shard, row.kind, row.request, json.dumps(row.body)) for row in rows],
+        )
 
 
 # --- derived rows: the same statements serve the engine and the rebuild ---------------------------------------------
