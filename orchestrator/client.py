@@ -19,7 +19,7 @@ from schemas.codes import Capacity, Channel, Ground, Mode, ReasonCode, Right, Ro
 from schemas.events import INSTALLATION
 from schemas.sealing import SharedKey, erase_context, seal_to
 from schemas.topics import Topic
-from schemas.transport import Bus, Message
+from schemas.transport import Bus, Message, Position
 
 SOURCE = "/oblio/cli"
 
@@ -41,6 +41,14 @@ class Wish:
     case: str | None = None
     received_at: datetime | None = None
     event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A request that is on the log: ``key`` finds what it led to, ``position`` its rejection."""
+
+    key: bytes
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +77,11 @@ class Client:
         self._keys = keys
         self._channel = channel
 
-    def erase(self, wishes: Sequence[Wish]) -> list[bytes]:
-        """Publish requests; returns for each the key under which its submission is found."""
-        messages, keys = [], []
-        for wish in wishes:
-            message, key = self._erase(wish)
-            messages.append(message)
-            keys.append(key)
-        self._bus.publish(messages)
-        return keys
+    def erase(self, wishes: Sequence[Wish]) -> list[Submitted]:
+        """Publish requests; returns for each where it stands and under which key its submission will be found."""
+        packed = [self._erase(wish) for wish in wishes]
+        positions = self._bus.publish([message for message, _ in packed])
+        return [Submitted(key, position) for (_, key), position in zip(packed, positions, strict=True)]
 
     def _erase(self, wish: Wish) -> tuple[Message, bytes]:
         id = wish.event_id or str(uuid.uuid4())

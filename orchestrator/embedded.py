@@ -19,10 +19,11 @@ from orchestrator.bus.postgres import PostgresBus
 from orchestrator.cli.installation import DATABASE, PRODUCTS, Installation
 from orchestrator.domain.policy import Policy
 from orchestrator.embedded_postgres import EmbeddedPostgres
-from orchestrator.engine import Engine, EngineSettings
+from orchestrator.engine import Engine, EngineSettings, clock
 from orchestrator.intake import IntakeSettings
 from orchestrator.store.database import WRITER, connect
 from orchestrator.store.install import install
+from orchestrator.store.registry import register
 from orchestrator.store.store import Store
 from schemas.topics import TOPICS
 
@@ -34,9 +35,9 @@ Wrap = Callable[[Product], Product]
 class Stoppable(Protocol):
     """An event of threads or of processes."""
 
-    def is_set(self) -> bool: ...  # noqa: D102
+    def is_set(self) -> bool: ...
 
-    def wait(self, timeout: float | None = None) -> bool: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 class System:
@@ -121,7 +122,7 @@ class System:
         return self._wrap(product) if self._wrap is not None else product
 
     def _policy(self) -> Policy:
-        return self.installation.policy(1)
+        return self.installation.policy(register(self.store, list(self.installation.products.values()), clock()))
 
     # --- working ---------------------------------------------------------------------------------------------------
 

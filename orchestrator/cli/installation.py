@@ -17,19 +17,20 @@ from consumers.settings import ProductSettings
 from orchestrator import keys as keyfile
 from orchestrator import settings as settingsfile
 from orchestrator.bus.postgres import PostgresBus
-from orchestrator.client import Client
 from orchestrator.cli.registration import registered
-from orchestrator.domain.policy import Policy, Product
+from orchestrator.client import Client
+from orchestrator.domain.policy import Policy
 from orchestrator.embedded_postgres import running_dsn
 from orchestrator.keys import KeyRing
 from orchestrator.settings import Settings
 from orchestrator.store.database import connect
+from orchestrator.store.queries import Queries
+from orchestrator.store.registry import ProductEntry
 from orchestrator.store.store import Store
 
 HOME_VARIABLE = "OBLIO_HOME"
 DATABASE = "oblio"
 PRODUCTS = ("chat", "guide", "logs", "tickets", "voice")
-WRITER = "oblio_writer"
 
 DEFAULT_SETTINGS = """\
 # Settings of this installation. Durations: 90s, 5m, 24h, 30d, 0.
@@ -107,11 +108,11 @@ class Installation:
         return {name: load(map_file(name)) for name in PRODUCTS}
 
     @cached_property
-    def products(self) -> dict[str, Product]:
+    def products(self) -> dict[str, ProductEntry]:
         return registered(self.maps)
 
     def policy(self, registry: int) -> Policy:
-        return self.settings.policy_for(registry, self.products)
+        return self.settings.policy_for(registry, {name: entry.product for name, entry in self.products.items()})
 
     def dsn(self, database: str) -> str:
         """The address of a database of the system that runs here. Raises :class:`NotRunning`."""
@@ -156,6 +157,15 @@ class Connected:
     @cached_property
     def store(self) -> Store:
         return Store(self.database, self.installation.settings.shards)
+
+    @cached_property
+    def queries(self) -> Queries:
+        return Queries(self.database)
+
+    @cached_property
+    def policy(self) -> Policy:
+        versions = self.queries.registry()
+        return self.installation.policy(versions[0].version if versions else 1)
 
     @cached_property
     def client(self) -> Client:
