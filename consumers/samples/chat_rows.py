@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, later, moment
+from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, how_many, later, moment
 from consumers.samples.people import Subject, random_uuid
 
 COLUMNS = {
@@ -46,7 +46,7 @@ class _Chat:
         for person in self._people:
             for order, visitor in enumerate(person.visitor_ids):
                 seen = self._visitor(person, visitor, signed_in=order == 0)
-                for _ in range(self._rng.choice((0, 1, 1, 2))):
+                for _ in range(how_many(person, self._rng, (0, 1, 1, 2))):
                     self._session(person, visitor, later(self._rng, seen, 300 * 86_400))
         return self._out
 

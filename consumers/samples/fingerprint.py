@@ -113,7 +113,7 @@ def fingerprint(stores: SampleStores, subjects: Sequence[Subject], like: Fingerp
                 if former is None and table.object_key is not None:
                     owned |= _owned_objects(cursor, table)
                 tables[product, table.name] = _print_table(cursor, table, finder, former)
-            cursor.execute("drop table erased, skipped")
+            cursor.execute("drop table erased")
     owned_objects = like.owned_objects if like is not None else frozenset(owned)
     objects = {
         key: hashlib.sha256(stores.object_store.read(key)).hexdigest()
@@ -170,7 +170,6 @@ def _line_differences(before: Fingerprint, after: Fingerprint) -> Iterator[Diffe
 
 def _name_erased(cursor: Any, subjects: Sequence[Subject]) -> None:
     cursor.execute("create temporary table erased (tenant text, user_id bigint, phone text, email text)")
-    cursor.execute("create temporary table skipped (key text primary key)")
     rows = [
         (one.tenant, one.user_id, None if one.phone_at_home else one.phone, email)
         for one in subjects
@@ -191,45 +190,35 @@ def _owned_objects(cursor: Any, table: Table) -> set[str]:
 
 def _print_table(cursor: Any, table: Table, finder: Finder, former: TablePrint | None) -> TablePrint:
     key = _key(table)
-    if former is not None:
-        owned, mentioning = former.owned, frozenset(former.mentions)
-    else:
+    if former is None:
         cursor.execute(f"select {key} from {table.name} t where {table.owned}")
         owned = frozenset(found for (found,) in cursor)
-        mentioning = frozenset()
-    _skip(cursor, owned)
-    if former is None:
-        mentioning = _mentioning(cursor, table, finder)
-    cursor.execute(f"select {key}, to_jsonb(t) from {table.name} t where {key} = any(%s)", (sorted(mentioning),))
-    rows = dict(cursor.fetchall())
-    _skip(cursor, owned | mentioning)
-    # Not concatenated but summed, place by place: a table larger than PostgreSQL's longest text still fits.
+        mentioning = _mentioning(cursor, table, finder, owned)
+    else:
+        owned, mentioning = former.owned, frozenset(former.mentions)
+    rows: dict[str, dict[str, Any]] = {}
+    if mentioning:
+        cursor.execute(f"select {key}, to_jsonb(t) from {table.name} t where {key} = any(%s)", (sorted(mentioning),))
+        rows = dict(cursor.fetchall())
+    # Not concatenated but summed, so that a table larger than PostgreSQL's longest text fits; two sums of 64 bits.
     cursor.execute(
-        f"select count(*), coalesce(sum(hashtextextended(t::text, 1)::numeric), 0)::text"
-        f" || '/' || coalesce(sum(hashtextextended(t::text, 2)::numeric), 0)::text"
-        f" from {table.name} t where not exists (select from skipped s where s.key = {key})"
+        "select count(*), concat_ws('/', sum(hashtextextended(t::text, 1)::numeric),"
+        f" sum(hashtextextended(t::text, 2)::numeric)) from {table.name} t where {key} <> all(%s::text[])",
+        (sorted(owned | mentioning),),
     )
     count, digest = cursor.fetchone()
     return TablePrint(count, digest, owned, {mention: rows.get(mention) for mention in mentioning})
 
 
-def _skip(cursor: Any, keys: frozenset[str]) -> None:
-    cursor.execute("truncate skipped")
-    copy_rows(cursor, "skipped", "key", ((key,) for key in keys))
-    cursor.execute("analyze skipped")
-
-
-def _mentioning(cursor: Any, table: Table, finder: Finder) -> frozenset[str]:
-    """Keys of the rows, those in ``skipped`` apart, that quote an address of one of their own tenant's subjects."""
-    key = _key(table)
-    cursor.execute(
-        f"select {key}, {table.tenant}, t::text from {table.name} t"
-        f" where strpos(t::text, '@') > 0 and not exists (select from skipped s where s.key = {key})"
-    )
+def _mentioning(cursor: Any, table: Table, finder: Finder, owned: frozenset[str]) -> frozenset[str]:
+    """Keys of the rows, those in ``owned`` apart, that quote an address of one of their own tenant's subjects."""
+    if not finder.needles:
+        return frozenset()
+    cursor.execute(f"select {_key(table)}, {table.tenant}, t::text from {table.name} t where strpos(t::text, '@') > 0")
     return frozenset(
         found
         for found, tenant, row in cursor
-        if any(needle.tenant == tenant for needle in finder.found_in(_ESCAPED.sub(" ", row)))
+        if found not in owned and any(needle.tenant == tenant for needle in finder.found_in(_ESCAPED.sub(" ", row)))
     )
 
 

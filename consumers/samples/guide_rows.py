@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from random import Random
 
-from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, later, moment
+from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, how_many, later, moment
 from consumers.samples.people import Subject, random_uuid
 from consumers.samples.phrases import LANGUAGES
 
@@ -42,7 +42,7 @@ class _Guide:
             self._write_articles(tenant)
         for person in self._people:
             article = self._rng.choice(self._articles[person.tenant, person.language])
-            for _ in range(self._rng.choice((0, 1, 1, 2))):
+            for _ in range(how_many(person, self._rng, (0, 1, 1, 2))):
                 self._discussion(person, article)
             self._marks(person, article)
         return self._out

@@ -80,6 +80,16 @@ class Voice:
         return self.fill(self._rng.choice(templates))
 
 
+def how_many(person: Subject, rng: Random, choices: Sequence[int]) -> int:
+    """One of ``choices``; never none for who shares an address with the other tenant: they show the most."""
+    return max(rng.choice(choices), int(person.email_elsewhere))
+
+
+def likely(person: Subject, rng: Random, probability: float) -> bool:
+    """True so often; nearly always for who shares an address with the other tenant."""
+    return rng.random() < (0.9 if person.email_elsewhere else probability)
+
+
 def moment(rng: Random, days: int, before: datetime = AS_OF) -> datetime:
     """A time within ``days`` days before ``before``, to the second."""
     return before - timedelta(seconds=rng.randrange(60, days * 86_400))

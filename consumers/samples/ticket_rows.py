@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 
 from consumers.samples.files import attachment
-from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, later, moment
+from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, later, likely, moment
 from consumers.samples.people import FIRST_USER_ID, Subject, random_uuid
 
 COLUMNS = {
@@ -142,7 +142,7 @@ class _Thread:
         phrases, voice, person = self._voice.phrases, self._voice, self._person
         for turn in range(self._rng.choice((1, 1, 2))):
             comment = self._comment(person, "Contact", voice.one_of(phrases.contact))
-            if self._rng.random() < 0.18:
+            if likely(person, self._rng, 0.18):
                 self._attach(comment)
             templates = phrases.agent_quoting if turn == 0 and self._rng.random() < 0.4 else phrases.agent
             self._comment(None, "Agent", voice.one_of(templates))

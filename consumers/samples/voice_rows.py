@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 
 from consumers.samples.files import recording, transcript
-from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, moment
+from consumers.samples.harvest import AS_OF, STAFF, Harvest, Neighbours, Voice, how_many, likely, moment
 from consumers.samples.people import FIRST_USER_ID, Subject, random_uuid
 
 COLUMNS = {
@@ -41,7 +41,7 @@ class _Telephony:
             for number, name in enumerate(STAFF):
                 self._out.add("agents", None, tenant, FIRST_USER_ID + number, name, AS_OF)
         for person in self._people:
-            for _ in range(self._rng.choice((0, 0, 1, 1, 2))):
+            for _ in range(how_many(person, self._rng, (0, 0, 1, 1, 2))):
                 self._call(person)
             if self._rng.random() < 0.1:
                 self._callback(person)
@@ -69,7 +69,7 @@ class _Telephony:
         content = recording(person.phone, rng)
         self._out.put(key, person, content)
         self._out.add("recordings", person, number, person.tenant, call, key, "wav", len(content), started)
-        if rng.random() < 0.85:
+        if likely(person, rng, 0.85):
             self._transcribe(person, number, key, started)
 
     def _transcribe(self, person: Subject, recording_id: str, recorded: str, started: datetime) -> None:

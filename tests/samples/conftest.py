@@ -10,23 +10,26 @@ from consumers.samples.seed import SampleWorld, seed
 from consumers.samples.stores import PRODUCTS, SampleStores
 from tests.postgres import Postgres
 
-SUBJECTS = 200
+SUBJECTS = 120
 
 
 def stores_at(urls: dict[str, str], folder: Path) -> SampleStores:
     return SampleStores(**urls, objects=(folder / "objects").as_uri(), log_folder=folder / "logs")
 
 
-@pytest.fixture
-def empty_stores(postgres: Postgres, tmp_path: Path) -> Iterator[Callable[[str], SampleStores]]:
-    """Make stores with schemas and nothing else, by name; gone after the test."""
+@pytest.fixture(scope="module")
+def module_stores(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], SampleStores]]:
+    """Make stores with schemas and nothing else, for the tests of one module."""
     made: list[SampleStores] = []
     urls: list[str] = []
 
-    def make(name: str) -> SampleStores:
+    def make() -> SampleStores:
         of_product = {product: postgres.create_database() for product in PRODUCTS}
         urls.extend(of_product.values())
-        made.append(stores_at(of_product, tmp_path / name))
+        folder = tmp_path_factory.mktemp("stores")
+        (folder / "objects").mkdir()
+        (folder / "logs").mkdir()
+        made.append(stores_at(of_product, folder))
         made[-1].create_schemas()
         return made[-1]
 
@@ -61,16 +64,17 @@ def sample(seeded: tuple[SampleStores, SampleWorld]) -> SampleStores:
     return seeded[0]
 
 
-@pytest.fixture
-def own(seeded: tuple[SampleStores, SampleWorld], postgres: Postgres, tmp_path: Path) -> Iterator[SampleStores]:
-    """A copy of the seeded stores for one test to change."""
+@pytest.fixture(scope="module")
+def own(
+    seeded: tuple[SampleStores, SampleWorld], postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SampleStores]:
+    """A copy of the seeded stores for the tests of one module to change, each minding what it compares with."""
     original = seeded[0]
     original.dispose()  # a database with connections cannot be a template
     urls = {product: postgres.create_database(template=original.url(product).database) for product in PRODUCTS}
-    original.dispose()
-    folder = Path(original.log_folder).parent
-    shutil.copytree(folder, tmp_path / "own", dirs_exist_ok=True)
-    stores = stores_at(urls, tmp_path / "own")
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(Path(original.log_folder).parent, folder, dirs_exist_ok=True)
+    stores = stores_at(urls, folder)
     yield stores
     stores.dispose()
     for url in urls.values():
