@@ -39,6 +39,9 @@ from consumers.stores.logfiles import (
 from consumers.stores.objects import Denied, Failed, Unavailable
 from schemas.identifiers import normalise
 
+# A child that only writes a file, or dies in the midst of a rewrite, takes no lock that another thread may hold.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 CUTOFF = datetime(2026, 3, 1, tzinfo=UTC)
 EARLIER, LATER = "2026-02-01T10:00:00Z", "2026-03-02T10:00:00Z"
 OLD = CUTOFF.timestamp() - 60
@@ -259,6 +262,14 @@ def test_function_of_the_value(folder):
     assert [json.loads(row)["ip"] for row in once(folder, text, rule).splitlines()] == ["10.1.2.0", None, None]
 
 
+def test_a_line_that_is_not_emptied_stops_the_rewrite(folder):
+    rule = LineRule(identifies={"user_id": ("user_id",)}, tenant="tenant", redacts={"ip": lambda ip: ip + "0"})
+    path = write(folder / "app-1.jsonl", HERS)
+    with pytest.raises(Failed, match="left something"):
+        erase(log(folder, (rule,)), ANNA)
+    assert read(path) == HERS
+
+
 def test_whole_lines_go(folder):
     rule = LineRule(identifies={"user_id": ("user_id",)}, tenant="tenant", action=LineAction.DELETE)
     assert once(folder, BYSTANDERS[0] + HERS + BYSTANDERS[1] + HERS.rstrip(), rule) == BYSTANDERS[0] + BYSTANDERS[1]
@@ -281,7 +292,7 @@ RECORD = st.fixed_dictionaries(
         "email": IDENTIFIER | st.lists(IDENTIFIER, max_size=3),
         "ip": JSON,
         "user": JSON | st.fixed_dictionaries({"name": JSON}),
-        "msg": TEXT.map("".join),
+        "msg": TEXT.map("|".join),
     },
 )
 
@@ -520,7 +531,7 @@ def test_deep_nesting_is_no_crash(folder):
 
 def test_overlong_lines_are_searched_in_parts(folder, monkeypatch):
     monkeypatch.setattr(logfiles, "_CHUNK", 4096)
-    long = b'{"tenant":"t1","msg":"' + b"x" * 4080 + b" anna@example.org " + b"y" * 30_000 + b'"}\n'
+    long = b'{"tenant":"t1","msg":"' + b"x" * 4065 + b" anna@example.org " + b"y" * 30_000 + b'"}\n'
     path = write(folder / "app-1.jsonl", long, HERS, long[:-1])
     store = log(folder, max_line=2000)
     erase(store, ANNA)
@@ -592,6 +603,16 @@ def test_gzip_framing_stays(folder, monkeypatch, chunk):
     ]
     assert gzip.decompress(after) == b"".join([BYSTANDERS[0], new, BYSTANDERS[1], new, BYSTANDERS[3]])
     assert store.verify([ANNA]).remaining == {}
+
+
+@pytest.mark.parametrize("level", [1, 6, 9])
+def test_untouched_members_are_packed_as_they_were(folder, level):
+    others = gzip.compress(b"".join(line(user_id=n, n=n * n) for n in range(2000)), level, mtime=9)
+    path = folder / "app-1.jsonl.gz"
+    path.write_bytes(others + gzip.compress(HERS, level))
+    erase(log(folder), ANNA)
+    assert path.read_bytes().startswith(others)
+    assert b"anna" not in read(path)
 
 
 @pytest.mark.parametrize(
@@ -677,6 +698,30 @@ def test_copy_that_reads_differently_is_not_used(folder, monkeypatch):
     with pytest.raises(Failed, match="differently"):
         store.rewrite(plan, [ANNA])
     assert read(path) == HERS
+
+
+def test_synced_before_and_after_the_rename(folder, monkeypatch):
+    write(folder / "app-1.jsonl", HERS)
+    store = log(folder)
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def renamed(*args: Any, **kwargs: Any) -> None:
+        calls.append("rename")
+        rename(*args, **kwargs)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    erase(store, ANNA)
+    assert calls == ["file", "rename", "folder"]
+    calls.clear()
+    write(folder / "app.jsonl", HERS)
+    erase(store, ANNA)
+    assert calls == ["file"]
 
 
 # --- which files
@@ -807,6 +852,20 @@ def test_locked_is_busy(folder):
     with path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert busy(log(folder)) == "locked"
+    assert read(path) == HERS
+
+
+@pytest.mark.parametrize("name", ["app-1.jsonl", "app.jsonl"])
+def test_replaced_between_opening_and_lock_is_busy(folder, monkeypatch, name):
+    path = write(folder / name, HERS)
+    lock = logfiles._lock
+
+    def late(descriptor: int) -> None:
+        write(folder / "new", HERS).replace(path)
+        lock(descriptor)
+
+    monkeypatch.setattr(logfiles, "_lock", late)
+    assert busy(log(folder)) == "changed"
     assert read(path) == HERS
 
 
@@ -1095,6 +1154,15 @@ def test_a_hook_that_fails_leaves_in_place(folder, hook):
     (result,) = erase(log(folder, rotate=hook, rotate_wait_s=0.1, rotate_quiet_s=0), ANNA)
     assert (result.outcome, result.in_place, result.rotate_failed) == (Outcome.CHANGED, True, True)
     assert path.stat().st_size == len(HERS)
+
+
+def test_a_hook_that_copies_and_truncates(folder):
+    path = write(folder / "app.jsonl", HERS)
+    store = log(folder, rotate=["sh", "-c", f"cp {path} {folder}/app-1.jsonl && : > {path}"], rotate_quiet_s=0)
+    assert busy(store) == "changed"
+    assert store.verify([ANNA]).remaining == {7: 1}  # found where it is now
+    erase(store, ANNA)
+    assert store.verify([ANNA]).remaining == {}
 
 
 def test_a_command_rotates(folder):
