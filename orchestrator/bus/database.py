@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, Engine
 
 from orchestrator.bus.catalogue import Catalogue
@@ -21,20 +23,33 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        # A head's row must be seen as the last publisher left it, whatever the owner's engine is set to.
-        self._atomic = engine.execution_options(isolation_level="READ COMMITTED")
         self.catalogue = Catalogue(engine)
 
-    def single(self) -> AbstractContextManager[Connection]:
-        """A connection whose statements stand alone."""
-        return self._single.connect()
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """A connection whose statements stand alone.
+
+        Even giving it back can fail: nothing that was done with it may be believed before that.
+        """
+        with self.engine.connect() as connection:
+            # SQLAlchemy's own AUTOCOMMIT would cost a round trip to the server at each use.
+            driver: Any = connection.connection.dbapi_connection
+            driver.autocommit = True
+            try:
+                yield connection
+            finally:
+                # A broken connection cannot be set back, and is not used again.
+                with suppress(psycopg2.Error):
+                    driver.autocommit = False
 
     @contextmanager
     def atomic(self) -> Iterator[Connection]:
         """A transaction, bounded by :data:`LIMIT_MS`."""
-        with self._atomic.begin() as connection:
+        with self.engine.begin() as connection:
+            # A head's row must be seen as the last publisher left it, whatever the owner's engine is set to.
             connection.exec_driver_sql(
-                f"SET LOCAL statement_timeout = {LIMIT_MS}; SET LOCAL idle_in_transaction_session_timeout = {LIMIT_MS}"
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+                f"SET LOCAL statement_timeout = {LIMIT_MS}; "
+                f"SET LOCAL idle_in_transaction_session_timeout = {LIMIT_MS}"
             )
             yield connection

@@ -21,6 +21,9 @@ from schemas.transport import Batch, BusError, Fenced, OffsetOutOfRange, Record,
 LOOK_S = 1.0
 """How long a waiting reader trusts that it is told of news before it looks for itself, in seconds."""
 
+Bounds = Mapping[int, tuple[int, int]]
+"""First and next offset of each head."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -160,19 +163,25 @@ class PostgresReader:
 
     def _next(self, max_records: int) -> Batch | None:
         while True:
+            spans: list[Span] = []
+            found: Mapping[int, list[Record]] = {}
             with self._database.single() as connection:
                 generation, bounds = groups.glance(connection, self.group, self._tracks)
-                if self._member is not None and generation == self._settled:
-                    return self._read(connection, bounds, max_records)
+                settled = self._member is not None and generation == self._settled
+                if settled and self._gap(bounds) is None:
+                    spans = self._spans(bounds, max_records)
+                    found = self._fetch(connection, spans)
+            # Only now that the connection is back is the work done, and may a position move.
+            if settled:
+                self._stop_at_gap(bounds)
+                return self._batch(self._advance(spans, found)) if spans else None
             if self._settle():
                 return self._batch(())
 
-    def _read(self, connection: Connection, bounds: Mapping[int, tuple[int, int]], max_records: int) -> Batch | None:
-        spans = self._spans(bounds, max_records)
+    def _fetch(self, connection: Connection, spans: Sequence[Span]) -> Mapping[int, list[Record]]:
         if not spans:
-            return None
-        found = records.fetch(connection, spans, {head: track.at for head, track in self._tracks.items()})
-        return self._batch(self._advance(spans, found))
+            return {}
+        return records.fetch(connection, spans, {head: track.at for head, track in self._tracks.items()})
 
     def _settle(self) -> bool:
         """Take part in a change of the group; whether this reader's own assignment changed."""
@@ -200,25 +209,37 @@ class PostgresReader:
         }
         return True
 
-    def _spans(self, bounds: Mapping[int, tuple[int, int]], max_records: int) -> list[Span]:
-        """What to read of which partition. Raises :class:`OffsetOutOfRange` for the first that has a gap."""
-        starts = []
+    def _gap(self, bounds: Bounds) -> int | None:
+        """The head of a partition whose next offset is not in the log."""
+        for head, track in self._tracks.items():
+            first, end = bounds[head]
+            if not (track.stopped or track.position is None or first <= track.position <= end):
+                return head
+        return None
+
+    def _stop_at_gap(self, bounds: Bounds) -> None:
+        head = self._gap(bounds)
+        if head is not None:
+            track = self._tracks[head]
+            track.stopped = True
+            first, end = bounds[head]
+            raise OffsetOutOfRange(track.at, asked=track.position or 0, first=first, end=end)
+
+    def _spans(self, bounds: Bounds, max_records: int) -> list[Span]:
+        """What to read of which partition."""
+        heads = []
         available = []
         for head, track in self._tracks.items():
-            if track.stopped:
-                continue
-            first, end = bounds[head]
-            start = first if track.position is None else track.position
-            if not first <= start <= end:
-                track.stopped = True
-                raise OffsetOutOfRange(track.at, asked=start, first=first, end=end)
-            # From now on it is an offset owed: should it be trimmed away, that is a gap.
-            track.position = start
-            starts.append((head, start))
-            available.append(end - start)
+            if not track.stopped:
+                first, end = bounds[head]
+                if track.position is None:
+                    # From now on it is an offset owed: should it be trimmed away, that is a gap.
+                    track.position = first
+                heads.append((head, track.position))
+                available.append(end - track.position)
         self._turn += 1
         shares = share_out(available, max_records, self._turn)
-        return [Span(head, start, count) for (head, start), count in zip(starts, shares, strict=True) if count]
+        return [Span(head, start, count) for (head, start), count in zip(heads, shares, strict=True) if count]
 
     def _advance(self, spans: Sequence[Span], found: Mapping[int, list[Record]]) -> tuple[Record, ...]:
         batch: list[Record] = []

@@ -61,6 +61,7 @@ class Watch:
         self._readers: set[Watched] = set()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._hearing = True
         self._bell_out, self._bell_in = os.pipe()
         os.set_blocking(self._bell_in, False)
 
@@ -94,8 +95,10 @@ class Watch:
             try:
                 self._listen()
             except (SQLAlchemyError, psycopg2.Error, OSError) as error:
-                _log.warning("bus_watch_lost", reason=describe(error))
-                # What waits now shall see for itself, and tell its owner.
+                if self._hearing:
+                    _log.warning("bus_watch_lost", reason=describe(error))
+                    self._hearing = False
+                # Who waits now shall see for itself, and tell its owner.
                 self._wake_all()
                 self._closing.wait(RECONNECT_S)
 
@@ -106,6 +109,9 @@ class Watch:
             connection.detach()
             connection.exec_driver_sql(f"LISTEN {CHANNEL}")
             driver: Any = connection.connection.dbapi_connection
+            if not self._hearing:
+                _log.info("bus_watch_back")
+                self._hearing = True
             # Whatever was published before the LISTEN told nobody.
             self._wake_all()
             next_beat = time.monotonic()

@@ -14,6 +14,7 @@ from concurrent.futures import TimeoutError as Unfinished
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
@@ -348,6 +349,23 @@ def test_a_restart_of_the_database_is_an_error_and_then_over(log):
         waiting = pool.submit(reader.poll, 10, PATIENCE_S)
         bus.publish(messages(topic, 1))
         assert waiting.result().records
+
+
+def test_a_poll_that_fails_at_its_last_moment_has_taken_nothing(log):
+    topic, bus = log.topic(1), log.bus()
+    bus.publish(messages(topic, 3))
+    reader = joined(bus, "g", [topic])
+
+    def fail(*_: object) -> None:
+        raise psycopg2.OperationalError("cut while the connection went back to the pool")
+
+    sa.event.listen(log.engine, "checkin", fail)
+    try:
+        with pytest.raises(BusError):
+            reader.poll(10, 0.0)
+    finally:
+        sa.event.remove(log.engine, "checkin", fail)
+    assert [r.offset for r in take(reader, 3)] == [0, 1, 2]
 
 
 def test_a_database_that_takes_no_connections_is_told_without_its_words(log, postgres):
