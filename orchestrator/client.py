@@ -66,6 +66,7 @@ def actor_for(name: str, role: Role, keys: KeyRing) -> Actor:
 
 
 def new_hold_id() -> str:
+    """A random id for a hold; what it is about stands in the case file that quotes it."""
     return f"hold-{secrets.token_hex(6)}"
 
 
@@ -84,9 +85,9 @@ class Client:
         return [Submitted(key, position) for (_, key), position in zip(packed, positions, strict=True)]
 
     def _erase(self, wish: Wish) -> tuple[Message, bytes]:
-        id = wish.event_id or str(uuid.uuid4())
+        event_id = wish.event_id or str(uuid.uuid4())
         data = m.SubjectData(identifiers=wish.identifiers, records=wish.records)
-        context = erase_context(wish.tenant, SOURCE, id)
+        context = erase_context(wish.tenant, SOURCE, event_id)
         erase = m.Erase(
             tenant=wish.tenant,
             right=wish.right,
@@ -98,8 +99,8 @@ class Client:
             case=wish.case,
             sealed=seal_to(self._keys.request_public, msgspec.json.encode(data), context),
         )
-        packed = codec.pack(Topic.REQUESTS, id, erase, SOURCE, id=id, signer=self._producer(wish.tenant))
-        return packed, submission_key(SOURCE, id)
+        packed = codec.pack(Topic.REQUESTS, event_id, erase, SOURCE, id=event_id, signer=self._producer(wish.tenant))
+        return packed, submission_key(SOURCE, event_id)
 
     def _producer(self, tenant: str) -> SharedKey | None:
         """The key of a producer of that tenant; without one the message goes unsigned and is refused by name."""

@@ -40,57 +40,57 @@ class Desk:
 
     def load(self, ids: Iterable[str]) -> None:
         """Lock the streams and have their present states at hand."""
-        wanted = [id for id in set(ids) if id not in self._loaded and id not in self.changes.states]
+        wanted = [key for key in set(ids) if key not in self._loaded and key not in self.changes.states]
         heads = self.unit.versions(wanted)
-        stale = [id for id, version in heads.items() if (known := self._cache.get(id)) is None or known.n != version]
+        stale = [key for key, version in heads.items() if (known := self._cache.get(key)) is None or known.n != version]
         fresh = self.unit.states(stale)
-        for id in heads:
-            self._loaded[id] = fresh[id] if id in fresh else self._cache[id]
+        for key in heads:
+            self._loaded[key] = fresh[key] if key in fresh else self._cache[key]
 
-    def state(self, id: str) -> State:
+    def state(self, request: str) -> State:
         """The state so far, with what this transaction has decided. Raises :class:`UnknownRequest`."""
-        state = self.changes.states.get(id) or self._loaded.get(id)
+        state = self.changes.states.get(request) or self._loaded.get(request)
         if state is None:
-            raise UnknownRequest(id)
+            raise UnknownRequest(request)
         return state
 
-    def apply(self, id: str, command: DomainCommand) -> list[e.AnyEvent]:
+    def apply(self, request: str, command: DomainCommand) -> list[e.AnyEvent]:
         """Decide for a request that exists, and note what follows."""
-        state = self.state(id)
+        state = self.state(request)
         events = decide(state, command, self.now, self.policy)
         if events:
-            self._note(state, id, state.tenant, events)
+            self._note(state, request, state.tenant, events)
         return events
 
-    def create(self, id: str, tenant: str, command: DomainCommand) -> None:
+    def create(self, request: str, tenant: str, command: DomainCommand) -> None:
         """Decide the first events of a new stream."""
-        self._note(None, id, tenant, decide(None, command, self.now, self.policy))
+        self._note(None, request, tenant, decide(None, command, self.now, self.policy))
 
-    def _note(self, state: State | None, id: str, tenant: str, events: list[e.AnyEvent]) -> None:
+    def _note(self, state: State | None, request: str, tenant: str, events: list[e.AnyEvent]) -> None:
         first = state.n + 1 if state is not None else 1
         recorded: list[tuple[e.Recorded, bytes]] = []
         after = state
         for n, event in enumerate(events, first):
-            entry = e.Recorded(id=id, tenant=tenant, n=n, at=self.now, event=event)
+            entry = e.Recorded(id=request, tenant=tenant, n=n, at=self.now, event=event)
             raw = e.encode(entry)
             e.check(raw)
             after = evolve(after, entry)
             recorded.append((entry, raw))
-        assert after is not None  # noqa: S101  there is at least one event
+        assert after is not None
         # Nothing is noted until every event of the command has passed its check.
-        self.changes.before.setdefault(id, state)
-        self.changes.states[id] = after
+        self.changes.before.setdefault(request, state)
+        self.changes.states[request] = after
         self.changes.recorded.extend(recorded)
-        shard = shard_of(id, self.unit.shards)
+        shard = shard_of(request, self.unit.shards)
         for event in events:
             self._consequences(shard, after, event)
-        self._publish_events(shard, id, first, after.n)
+        self._publish_events(shard, request, first, after.n)
 
-    def _publish_events(self, shard: int, id: str, first: int, last: int) -> None:
+    def _publish_events(self, shard: int, request: str, first: int, last: int) -> None:
         """One row for all that this transaction adds to a stream."""
-        row = self._told.get(id)
+        row = self._told.get(request)
         if row is None:
-            row = self._told[id] = OutboxRow(shard, "events", id, {"first": first})
+            row = self._told[request] = OutboxRow(shard, "events", request, {"first": first})
             self.changes.outbox.append(row)
         row.body["last"] = last
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +22,7 @@ from orchestrator.domain.state import State
 from orchestrator.intake import Intake, IntakeSettings
 from orchestrator.keys import KeyRing
 from orchestrator.publisher import Publisher
-from orchestrator.receiver import Receiver
+from orchestrator.receiver import Poisoned, Receiver
 from orchestrator.store.store import Store
 from orchestrator.store.unit import LostOffsets, LostShard, Unit
 from schemas.topics import Topic
@@ -45,7 +45,7 @@ class EngineSettings:
     """
 
     instance: str
-    intake: IntakeSettings = IntakeSettings()
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
     batch: int = 500
     idle_s: float = 0.05
 
@@ -65,6 +65,7 @@ class Engine:
         keys: KeyRing,
         policy: Policy,
         settings: EngineSettings,
+        *,
         now: Callable[[], int] = clock,
     ) -> None:
         self._store = store
@@ -123,7 +124,7 @@ class Engine:
             return self._reader.poll(self._settings.batch, timeout_s)
         except OffsetOutOfRange as gap:
             self.gaps[gap.at] = gap
-            log.error("offset_out_of_range", topic=gap.at.topic, partition=gap.at.partition, asked=gap.asked)
+            log.error("offset_out_of_range", topic=gap.at.topic, partition=gap.at.partition, asked=gap.asked)  # noqa: TRY400  the place says all
             return Batch((), frozenset(self._owed), self._generation)
 
     def _recover(self, error: Exception) -> None:
@@ -162,16 +163,28 @@ class Engine:
         taken, moves = self._owed_records(records)
         if not taken:
             return False
-        with self._store.unit(self._owned) as unit:
-            unit.move_offsets({self._place(at): (self._owed[at], new) for at, new in moves.items()})
-            desk = self._desk(unit)
-            self._receiver.receive(desk, taken)
-            desk.unit.write(desk.changes)
+        desk = self._taken_in(taken, moves)
         self._owed.update(moves)
         self._remember(desk)
         assert self._reader is not None
         self._reader.commit(moves)
         return True
+
+    def _taken_in(self, records: Sequence[Record], moves: Mapping[TopicPartition, int]) -> Desk:
+        """Decide and commit; should our code fail over one record, again without it."""
+        poisoned: list[Record] = []
+        while True:
+            try:
+                with self._store.unit(self._owned) as unit:
+                    unit.move_offsets({self._place(at): (self._owed[at], new) for at, new in moves.items()})
+                    desk = self._desk(unit)
+                    self._receiver.receive(desk, records, poisoned)
+                    unit.write(desk.changes)
+            except Poisoned as found:
+                log.error("record_poisoned", topic=found.record.topic, offset=found.record.offset)  # noqa: TRY400
+                poisoned.append(found.record)
+            else:
+                return desk
 
     def _owed_records(self, records: Sequence[Record]) -> tuple[list[Record], dict[TopicPartition, int]]:
         """The records that come next in their partitions; repeats drop, and after a jump the reader goes back."""
@@ -194,12 +207,12 @@ class Engine:
 
     def _remember(self, desk: Desk) -> None:
         """Keep what was committed at hand, the least recently used going first."""
-        for id, state in desk.changes.states.items():
+        for request, state in desk.changes.states.items():
             if state.ended:
-                self._cache.pop(id, None)
+                self._cache.pop(request, None)
             else:
-                self._cache[id] = state
-                self._cache.move_to_end(id)
+                self._cache[request] = state
+                self._cache.move_to_end(request)
         while len(self._cache) > CACHED_STATES:
             self._cache.popitem(last=False)
 

@@ -22,7 +22,7 @@ from schemas.codec import Envelope, Rejection
 from schemas.codes import Mode, Right
 from schemas.codes import RejectionCode as Code
 from schemas.identifiers import BadIdentifier, Identifier
-from schemas.messages import Ack, Cancel, Erase, Operation, SubjectData
+from schemas.messages import Ack, Cancel, Erase, SubjectData
 from schemas.sealing import BadSignature, SharedKey, Undecryptable, erase_context, open_sealed
 
 CLOCK_SKEW_MS = 5 * 60 * 1000
@@ -94,7 +94,7 @@ class Intake:
             raise Rejection(Code.UNKNOWN_PRODUCT, "product")
         return _verified(envelope, keys)
 
-    def operation(self, envelope: Envelope, operation: Operation | object) -> None:
+    def operation(self, envelope: Envelope) -> None:
         """Raises :class:`Rejection` unless it is from the API, the CLI or the orchestrator itself."""
         _verified(envelope, self._keys.operators)
 
@@ -106,7 +106,7 @@ class Intake:
             if tenant != self._settings.tenant:
                 raise Rejection(Code.NOT_THIS_SENDER, "tenant")
             return
-        _verified(envelope, {id: producer.key for id, producer in self._keys.producers.items()})
+        _verified(envelope, {name: producer.key for name, producer in self._keys.producers.items()})
         producer = self._keys.producers[envelope.key or ""]
         if producer.tenant != tenant:
             raise Rejection(Code.NOT_THIS_SENDER, "tenant")
@@ -175,9 +175,9 @@ def _check_case(erase: Erase, subject: Subject) -> None:
         raise Rejection(Code.CASE_IS_PERSONAL, "case")
 
 
-def submission_key(source: str, id: str) -> bytes:
+def submission_key(source: str, event_id: str) -> bytes:
     """What tells a doubled submission: CloudEvents source and id. Hashed, since a sender may have put anything there."""
-    return hashlib.sha256(f"oblio submission v1\0{source}\0{id}".encode()).digest()
+    return hashlib.sha256(f"oblio submission v1\0{source}\0{event_id}".encode()).digest()
 
 
 def new_request_id(now: int | None = None) -> str:

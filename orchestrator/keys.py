@@ -30,8 +30,8 @@ class KeyText(msgspec.Struct, frozen=True):
         return SharedKey(self.id, unb64(self.secret))
 
     @classmethod
-    def new(cls, id: str) -> KeyText:
-        return cls(id, b64(os.urandom(32)))
+    def new(cls, name: str) -> KeyText:
+        return cls(name, b64(os.urandom(32)))
 
     def __repr__(self) -> str:
         return f"KeyText({self.id!r})"
@@ -62,6 +62,8 @@ class KeyFile(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Producer:
+    """A platform team's key, and what may be asked with it."""
+
     key: SharedKey
     tenant: str
     modes: frozenset[Mode]

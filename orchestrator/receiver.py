@@ -6,7 +6,7 @@ Each record stands alone. One that cannot be taken goes to quarantine with its r
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -51,6 +51,18 @@ class _Taken:
     asked: Asked | None = None
 
 
+_Fresh = tuple[str, Record, Asked]
+"""A request that was not submitted before: its new id, the record it came with, and what it asks."""
+
+
+class Poisoned(Exception):
+    """No request can be made of a record, by a fault of ours. The batch must begin anew, with that record refused."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__("a record of the batch cannot be handled")
+        self.record = record
+
+
 class Receiver:
     """Turns records into decisions at a :class:`Desk`."""
 
@@ -60,9 +72,12 @@ class Receiver:
         self._shards = shards
         self._vault = Vault(keys)
 
-    def receive(self, desk: Desk, records: Sequence[Record]) -> None:
-        """Take every record, in order."""
-        taken = [item for record in records if (item := self._open(desk, record)) is not None]
+    def receive(self, desk: Desk, records: Sequence[Record], poisoned: Collection[Record] = ()) -> None:
+        """Take every record, in order; those ``poisoned`` go to quarantine. Raises :class:`Poisoned`."""
+        for record in poisoned:
+            self._reject(desk, record, Rejection(Code.INTERNAL_ERROR))
+        sound = [record for record in records if record not in poisoned]
+        taken = [item for record in sound if (item := self._open(desk, record)) is not None]
         self._accept(desk, [item for item in taken if item.asked is not None])
         desk.load(_streams(taken))
         subjects = self._subjects(desk, taken)
@@ -78,7 +93,7 @@ class Receiver:
             return self._believed(desk, record, envelope, message)
         except Rejection as rejection:
             self._reject(desk, record, rejection)
-        except Exception as error:  # a bug of ours must not stop the partition, and the message must not be lost
+        except Exception as error:  # noqa: BLE001  a bug of ours must stop no partition, and lose no message
             self._internal(desk, record, error)
         return None
 
@@ -93,7 +108,7 @@ class Receiver:
             case m.Ack():
                 return _Taken(record, envelope, message, key=self._intake.ack(envelope, message))
             case _:
-                self._intake.operation(envelope, message)
+                self._intake.operation(envelope)
                 return _Taken(record, envelope, message)
 
     def _guarded(self, desk: Desk, item: _Taken, subjects: dict[str, Subject]) -> None:
@@ -107,7 +122,7 @@ class Receiver:
             self._reject(desk, item.record, Rejection(Code.NOT_POSSIBLE_NOW))
         except SQLAlchemyError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the same
             self._internal(desk, item.record, error)
 
     def _handle(self, desk: Desk, item: _Taken, subjects: dict[str, Subject]) -> None:
@@ -121,7 +136,7 @@ class Receiver:
             case m.Operation() as operation:
                 if desk.state(operation.request).tenant != operation.tenant:
                     raise UnknownRequest(operation.request)
-                desk.apply(operation.request, Operate(cast(m.AnyOperation, operation)))
+                desk.apply(operation.request, Operate(cast("m.AnyOperation", operation)))
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -130,36 +145,40 @@ class Receiver:
         fresh = self._claimed(desk, items)
         claims: dict[bytes, tuple[str, bytes, str]] = {}
         digests: dict[str, tuple[bytes, ...]] = {}
-        for id, asked in fresh:
-            digests[id] = asked.subject.digests(self._keys, asked.erase.tenant)
+        for request, _, asked in fresh:
+            digests[request] = asked.subject.digests(self._keys, asked.erase.tenant)
         behind = self._in_turn(desk, fresh, digests, claims)
-        for id, asked in fresh:
-            self._create(desk, id, asked, digests[id], behind[id])
+        for request, record, asked in fresh:
+            try:
+                self._create(desk, request, asked, digests[request], behind[request])
+            except Exception as error:
+                # What was claimed for it must go again, and nobody may wait behind it: the batch begins anew without.
+                raise Poisoned(record) from error
 
-    def _claimed(self, desk: Desk, items: Sequence[_Taken]) -> list[tuple[str, Asked]]:
+    def _claimed(self, desk: Desk, items: Sequence[_Taken]) -> list[_Fresh]:
         """Those that were not submitted before. The same again is silently the same; another body is refused."""
         first: dict[bytes, tuple[str, _Taken]] = {}
         repeats: list[_Taken] = []
         for item in items:
-            asked = cast(Asked, item.asked)
+            asked = _asked(item)
             if asked.submission in first:
                 repeats.append(item)
             else:
                 first[asked.submission] = (new_request_id(desk.now), item)
         known = desk.unit.submit(
             [
-                (key, id, cast(Asked, item.asked).body, cast(Asked, item.asked).erase.case, desk.now + SUBMISSION_MS)
-                for key, (id, item) in first.items()
+                (key, request, _asked(item).body, _asked(item).erase.case, desk.now + SUBMISSION_MS)
+                for key, (request, item) in first.items()
             ]
         )
         fresh = []
-        for key, (id, item) in first.items():
+        for key, (request, item) in first.items():
             if key in known:
                 repeats.append(item)
             else:
-                fresh.append((id, cast(Asked, item.asked)))
+                fresh.append((request, item.record, _asked(item)))
         for item in repeats:
-            asked = cast(Asked, item.asked)
+            asked = _asked(item)
             body = known[asked.submission][1] if asked.submission in known else _body(first[asked.submission][1])
             if body != asked.body:
                 self._reject(desk, item.record, Rejection(Code.IDEMPOTENCY_CONFLICT, "id"))
@@ -168,27 +187,29 @@ class Receiver:
     def _in_turn(
         self,
         desk: Desk,
-        fresh: Sequence[tuple[str, Asked]],
+        fresh: Sequence[_Fresh],
         digests: dict[str, tuple[bytes, ...]],
         claims: dict[bytes, tuple[str, bytes, str]],
     ) -> dict[str, tuple[str, ...]]:
         """Per new request the open ones it is behind: within this batch, and in the table."""
-        behind: dict[str, set[str]] = {id: set() for id, _ in fresh}
+        behind: dict[str, set[str]] = {request: set() for request, _, _ in fresh}
         first: dict[bytes, str] = {}
-        for id, asked in fresh:
-            for digest in digests[id]:
+        for request, _, asked in fresh:
+            for digest in digests[request]:
                 if digest in claims:
-                    behind[id].add(claims[digest][2])
-                first.setdefault(digest, id)
-                claims[digest] = (asked.erase.tenant, digest, id)
+                    behind[request].add(claims[digest][2])
+                first.setdefault(digest, request)
+                claims[digest] = (asked.erase.tenant, digest, request)
         for digest, other in desk.unit.claim_subjects(sorted(claims.values())).items():
             behind[first[digest]].add(other)
-        return {id: tuple(sorted(others - {id})) for id, others in behind.items()}
+        return {request: tuple(sorted(others - {request})) for request, others in behind.items()}
 
-    def _create(self, desk: Desk, id: str, asked: Asked, digests: Sequence[bytes], behind: tuple[str, ...]) -> None:
+    def _create(
+        self, desk: Desk, request: str, asked: Asked, digests: Sequence[bytes], behind: tuple[str, ...]
+    ) -> None:
         erase, subject = asked.erase, asked.subject
         command = Accept(
-            request=id,
+            request=request,
             tenant=erase.tenant,
             right=erase.right,
             mode=erase.mode,
@@ -201,10 +222,11 @@ class Receiver:
             records_of=subject.records.product if subject.records is not None else None,
             behind=behind,
         )
-        desk.create(id, erase.tenant, command)
-        key, sealed = self._vault.seal(id, erase.tenant, subject)
-        desk.changes.vault.append(VaultRow(id, erase.tenant, key, sealed, desk.now + desk.policy.vault_limit))
-        desk.changes.index.extend(IndexRow(erase.tenant, digest, id, False, desk.now + INDEX_MS) for digest in digests)
+        desk.create(request, erase.tenant, command)
+        key, sealed = self._vault.seal(request, erase.tenant, subject)
+        desk.changes.vault.append(VaultRow(request, erase.tenant, key, sealed, desk.now + desk.policy.vault_limit))
+        until = desk.now + INDEX_MS
+        desk.changes.index.extend(IndexRow(erase.tenant, digest, request, False, until) for digest in digests)
 
     def _forward(self, desk: Desk, envelope: Envelope, cancel: m.Cancel) -> None:
         """A cancel goes to the owner of the stream, by the operations topic."""
@@ -269,11 +291,11 @@ class Receiver:
 
     def _reject(self, desk: Desk, record: Record, rejection: Rejection) -> None:
         """Keep the bytes, sealed, and tell people what was refused and where."""
-        id = str(uuid.uuid4())
+        rejection_id = str(uuid.uuid4())
         key = self._keys.vault_current
         producer = _producer(record, self._keys)
         row = QuarantineRow(
-            id=id,
+            id=rejection_id,
             at=desk.now,
             rejection_class=rejection.rejection_class.value,
             code=rejection.code.value,
@@ -283,21 +305,25 @@ class Receiver:
             offset=record.offset,
             producer=producer,
             key=key.id,
-            sealed=seal_record(key, id, record),
+            sealed=seal_record(key, rejection_id, record),
             destroy_at=desk.now + QUARANTINE_MS,
         )
         desk.changes.quarantine.append(row)
         told = ("id", "at", "rejection_class", "code", "field", "topic", "partition", "offset", "producer")
         body = {name: getattr(row, name) for name in told}
-        desk.changes.outbox.append(OutboxRow(self._any_shard(desk), "rejected", INSTALLATION, body))
+        desk.changes.outbox.append(OutboxRow(self._any_shard(), "rejected", INSTALLATION, body))
         log.info("record_rejected", code=row.code, topic=row.topic, partition=row.partition, offset=row.offset)
 
-    def _any_shard(self, desk: Desk) -> int:
+    def _any_shard(self) -> int:
         return shard_of(INSTALLATION, self._shards)
 
 
+def _asked(item: _Taken) -> Asked:
+    return cast("Asked", item.asked)
+
+
 def _body(item: _Taken) -> bytes:
-    return cast(Asked, item.asked).body
+    return _asked(item).body
 
 
 def _streams(items: Sequence[_Taken]) -> list[str]:

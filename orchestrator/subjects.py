@@ -79,8 +79,8 @@ class Vault:
     def open_row(self, row: VaultRow) -> Subject:
         return self.open(row.request, row.tenant, row.key, row.sealed)
 
-    def _key(self, id: str) -> SharedKey:
-        return self.keys.vault[id]
+    def _key(self, name: str) -> SharedKey:
+        return self.keys.vault[name]
 
 
 def _context(request: str, tenant: str) -> bytes:
