@@ -277,7 +277,7 @@ class SqlDataset(Part, frozen=True, kw_only=True):
     columns: dict[Column, Treatment] = {}
     keep: tuple[Column, ...] = ()
     """Columns of a kept record that stay, on purpose."""
-    justify: dict[Column, Text] = {}
+    justify: dict[Path, Text] = {}
     """Why a column that looks personal is none, or stays: what ``products check`` would otherwise ask."""
     retain: Retention | None = None
     hide: Hide | None = None

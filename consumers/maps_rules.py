@@ -56,6 +56,8 @@ def check_rules(data_map: DataMap, source: Source) -> None:
 def _check_top(data_map: DataMap, source: Source) -> None:
     if not data_map.datasets:
         source.problem(("datasets",), "name at least one dataset")
+    for store in data_map.stores.keys() - {dataset.store for dataset in data_map.datasets.values()}:
+        source.problem(("stores", store), f"no dataset is in store `{store}`; take it away, or add what is missing")
     if data_map.product in data_map.after:
         source.problem(("after",), "a product cannot wait for itself; take it out of the list")
     hiding = [name for name, dataset in data_map.of_kind(SqlDataset).items() if dataset.hide]
@@ -179,12 +181,21 @@ class _Sql:
             return
         for i, join in enumerate(way.through):
             near = reached[i]
+            if join.tenant is None and any(self._tenant_of(join.table)):
+                self._bad((*at, "through", i), f"`{join.table}` has a tenant column; give it as `tenant:` of this join")
+                return
             if join.tenant is None and near is None and not any(reached[i + 2 :]):
                 self._bad((*at, "through", i), f"`{join.table}` does not reach the tenant; give its `tenant:` column")
         if way.through and way.through[0].tenant is None and self._part_of_key(self.dataset, set(way.through[0].on)):
             self._bad(
                 (*at, "through", 0), f"ids of `{self.dataset.table}` collide between tenants: join on its whole key"
             )
+
+    def _tenant_of(self, table: str) -> Iterator[str | None]:
+        """The tenant column of a table, as the datasets on it know it."""
+        for dataset in self.map.of_kind(SqlDataset).values():
+            if dataset.table == table:
+                yield self.map.tenant_column(dataset)
 
     def _of(self, way: Of, at: Path) -> None:
         parent = self.map.datasets.get(way.of)

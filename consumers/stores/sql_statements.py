@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from consumers.maps_model import (
     Action,
+    By,
     Elements,
     HideValue,
     ObjectDataset,
@@ -97,6 +98,15 @@ class Compiler(Members):
             f"select {', '.join(selected)} from {quoted(dataset.table)} as d where {' and '.join(where)}"
             f" order by {', '.join(keys)} limit %(limit)s"
         )
+
+    def way(self, name: str, index: int) -> Statement:
+        """One match of a dataset alone, to see how the database would go about it."""
+        dataset = self._dataset(name)
+        select = [f"d.{quoted(column)}" for column in dataset.key]
+        found = dataset.match[index]
+        if isinstance(found, By):
+            return self._made(self._by(dataset, found, select))
+        return self._made(self._of(dataset, found, select, [], mentions=False))
 
     # --- parts of statements ---------------------------------------------------------------------------------------
 
