@@ -56,7 +56,7 @@ class Closing:
         kernel = self._kernel
         effect = EFFECTS[steps[0].phase]
         self._objects_gone(steps)
-        batch = Batch([step.target() for step in steps])
+        batch = kernel.batches.of(steps)
         bad = {} if effect is Effect.UNHIDE else self._lines_left(steps)
         found: dict[int, tuple[str, str | None]] = {}
         for pieces in self._slices(steps):
@@ -155,7 +155,7 @@ class Closing:
         """Add what the identifiers find now to the plans, and commit them before it is worked off."""
         kernel = self._kernel
         effect = EFFECTS[steps[0].phase]
-        batch = Batch([step.target() for step in steps])
+        batch = kernel.batches.of(steps)
         lines = self._survey(steps)
         before = {step: (step.cursor, len(step.plan.parts)) for step in steps if step.plan is not None}
         try:

@@ -21,7 +21,6 @@ from consumers.holdings import Session
 from consumers.kernel import EFFECTS, Answer, Kernel
 from consumers.plans import Holder, Part, Plan
 from consumers.steps import Step
-from consumers.stores.sql_batch import Batch
 from consumers.stores.sql_errors import StoreError
 from consumers.stores.sql_rows import Effect, Rows
 from consumers.work import Work, joined, moment
@@ -179,7 +178,7 @@ class Effects:
         poor = [s for s in steps if s.subject.records is None and not surrogates & s.target().identifiers.keys()]
         if not kernel.map.links or not poor:
             return
-        for ordinal, linked in kernel.holdings.link(session, Batch([step.target() for step in poor])).items():
+        for ordinal, linked in kernel.holdings.link(session, kernel.batches.of(poor)).items():
             step = next(step for step in poor if step.ordinal == ordinal)
             if linked.ambiguous:
                 raise StepFailed(FailureCode.AMBIGUOUS_SUBJECT)
@@ -191,7 +190,7 @@ class Effects:
         kernel = self._kernel
         if not kernel.holdings.leading or not steps:
             return steps
-        batch = Batch([step.target() for step in steps])
+        batch = kernel.batches.of(steps)
         filed: set[int] = set()
         for name in kernel.holdings.leading:
             found = kernel.holdings.store(name).find(session.home, name, batch)
@@ -212,7 +211,7 @@ class Effects:
             return []
         kernel = self._kernel
         limit = sum(planning.ceiling(kernel, step) for step in steps) + 1
-        found = kernel.holdings.find(session, Batch([step.target() for step in steps]), effect, limit)
+        found = kernel.holdings.find(session, kernel.batches.of(steps), effect, limit)
         if len(steps) > 1 and any(len(rows) >= limit for rows in found.values()):
             raise TooMuch
         for step in steps:
@@ -247,7 +246,7 @@ class Effects:
         kernel = self._kernel
         at = self._at(effect)
         most = kernel.map.limits.chunk_rows
-        batch = Batch([step.target() for step in steps])
+        batch = kernel.batches.of(steps)
         by_ordinal = {step.ordinal: step for step in steps}
         plans = {step.ordinal: step.plan for step in steps if step.plan is not None}
         total = 0
@@ -275,7 +274,7 @@ class Effects:
         """What the product's own code does, in the transaction of the plan."""
         if not steps:
             return
-        batch = Batch([step.target() for step in steps])
+        batch = self._kernel.batches.of(steps)
         extra = self._kernel.code.extra_effects(session.home, batch, effect)
         for step in steps:
             assert step.plan is not None
@@ -294,7 +293,7 @@ class Effects:
         """
         kernel = self._kernel
         trashed = trash.get(session.home, kernel.name, kernel.plans, steps)
-        batch = Batch([step.target() for step in steps])
+        batch = kernel.batches.of(steps)
         pieces: dict[tuple[int, str, int], list[Rows]] = {}
         for step in steps:
             for part in trashed.get(step.request, ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from consumers.maps import Action, DataMap
 from consumers.plans import Plan, Plans
 from consumers.settings import ProductSettings
 from consumers.steps import Step
+from consumers.stores.sql_batch import Batch
 from consumers.stores.sql_rows import Effect
 from schemas.codes import Evidence, Outcome, Phase
 from schemas.messages import Ack, Counts, Failure
@@ -44,6 +46,21 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Batches:
+    """The stores' view of a group of steps: the last one is kept, because its array parameters cost something."""
+
+    def __init__(self) -> None:
+        self._last: Batch | None = None
+
+    def of(self, steps: Sequence[Step]) -> Batch:
+        """The batch of these steps' targets."""
+        targets = tuple(step.target() for step in steps)
+        last = self._last
+        if last is None or len(last) != len(targets) or any(map(operator.is_not, last.targets, targets)):
+            last = self._last = Batch(targets)
+        return last
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """One product as one worker sees it.
@@ -59,6 +76,7 @@ class Kernel:
     holdings: Holdings
     plans: Plans
     code: ProductCode = field(default_factory=ProductCode)
+    batches: Batches = field(default_factory=Batches)
     clock: Callable[[], int] = _now_ms
     boundary: Callable[[str], None] = _nothing
     progress: Callable[[Answer], None] = lambda _: None

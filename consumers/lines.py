@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +30,16 @@ from consumers.stores.logfiles import (
     Subject,
     Treatment,
 )
+from consumers.stores.mentions import IP_ADDRESS
 from consumers.stores.sql_rows import Target
 from schemas.codes import FailureCode
 from schemas.identifiers import normalise
 
+_IP = re.compile(IP_ADDRESS, re.IGNORECASE)
+_NAMING = re.compile(
+    r"[^\s<>()\[\],;:\"']+(?:@|%40)[^\s<>()\[\],;\"']+|(?:\+|\b00|\b%2B)?\d[\d\s().\-/]{5,}\d", re.IGNORECASE
+)
+"""Any e-mail address, and any number long enough for a phone."""
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -150,19 +157,35 @@ def _scrubs(dataset: LogDataset) -> dict[str, Scrub]:
 
 def _redactions(dataset: LogDataset) -> dict[str, Treatment]:
     return {
-        path: _treatment(treatment) for path, treatment in dataset.fields.items() if not isinstance(treatment, MapScrub)
+        path: _treatment(treatment) for path, treatment in dataset.fields.items() if not isinstance(treatment, MapScrub) or treatment.ip
     }
 
 
 def _treatment(treatment: MapTreatment) -> Treatment:
     if treatment is None:
         return None
+    if isinstance(treatment, MapScrub):
+        return _without_addresses(treatment.with_)
     if treatment is Word.CLEAR:
         return _empty
     if treatment is Word.TRUNCATE_IP:
         return _truncated
     fixed = cast("Value", treatment).value  # the map's rules let nothing else through
     return (lambda _: fixed) if isinstance(fixed, list | dict) else fixed
+
+
+def _without_addresses(replacement: str) -> Callable[[Any], Any]:
+    """Take every IP address out of a text of the subject's own line, and with it whatever else could name them.
+
+    The value is replaced as a whole then, so mentions that a scrub would have found must go in the same stroke.
+    """
+
+    def clean(value: Any) -> Any:
+        if not isinstance(value, str) or not _IP.search(value):
+            return value
+        return _NAMING.sub(replacement, _IP.sub(replacement, value))
+
+    return clean
 
 
 def _empty(value: Any) -> Any:
@@ -172,8 +195,6 @@ def _empty(value: Any) -> Any:
 
 def _truncated(value: Any) -> str | None:
     """An IPv4 address to its /24, an IPv6 address to its /48. Raises ValueError for what is no address."""
-    if not isinstance(value, str):
-        raise ValueError("no address")
-    address = ipaddress.ip_address(value)
+    address = ipaddress.ip_address(str(value))
     network = ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False)
     return str(network.network_address)

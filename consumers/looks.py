@@ -57,7 +57,7 @@ class Looks:
 
     def _resolved(self, session: Session, steps: list[Step]) -> list[Seen]:
         kernel = self._kernel
-        batch = Batch([step.target() for step in steps])
+        batch = kernel.batches.of(steps)
         linked = kernel.code.after_resolve(session.home, batch, kernel.holdings.link(session, batch))
         return [self._one_resolved(step, linked.get(step.ordinal)) for step in steps]
 
@@ -75,7 +75,7 @@ class Looks:
         if not bare:
             return list(answers)
         with self._kernel.holdings.session() as session:
-            batch = Batch([step.target() for step in bare])
+            batch = self._kernel.batches.of(bare)
             found = self._kernel.holdings.link(session, batch)
             linked = self._kernel.code.after_resolve(session.home, batch, found)
         return [

@@ -43,6 +43,7 @@ class Step:
     """Items of the plan that are done."""
     reported: float = 0.0
     """When progress was last told, by the monotonic clock."""
+    _target: tuple[int, Target] | None = None
 
     def __repr__(self) -> str:
         return f"Step({self.command.phase.value} {self.command.request} seq {self.to.seq})"
@@ -65,7 +66,10 @@ class Step:
     def target(self) -> Target:
         """Whom or what the stores are to look for: what the command says, and what its plan resolved."""
         derived = self.plan.derived if self.plan is not None else {}
-        return target_of(self.ordinal, self.command.tenant, self.subject, self.command.cutoff_at, derived)
+        if self._target is None or self._target[0] != len(derived) or self._target[1].ordinal != self.ordinal:
+            made = target_of(self.ordinal, self.command.tenant, self.subject, self.command.cutoff_at, derived)
+            self._target = (len(derived), made)
+        return self._target[1]
 
     def forget(self) -> None:
         """Drop what a transaction that was rolled back had said."""

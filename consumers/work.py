@@ -21,7 +21,6 @@ from consumers.plans import Part
 from consumers.steps import Step
 from consumers.stores.logfiles import Guards
 from consumers.stores.objects import DeleteOutcome, ObjectVersion
-from consumers.stores.sql_batch import Batch
 from consumers.stores.sql_rows import Rows
 from schemas.codes import FailureCode, Outcome
 
@@ -256,7 +255,7 @@ class Work:
         if not together:
             return
         effect = EFFECTS[steps[0].phase]
-        batch = Batch([step.target() for step in steps])
+        batch = self._kernel.batches.of(steps)
         for (name, at), pieces in sorted(together.items(), key=lambda item: self._kernel.order[item[0][0]]):
             store = self._kernel.holdings.store(name)
             connection = session.on(self._kernel.holdings.rows[name].store)
