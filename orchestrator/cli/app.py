@@ -36,9 +36,9 @@ def root(
         typer.Option(help="Folder of the installation.", envvar=HOME_VARIABLE, show_default=".oblio"),
     ] = None,
     log_level: Annotated[
-        str, typer.Option(help="Least severe log line shown: debug, info, warning, error.")
-    ] = "warning",
-    version: Annotated[
+        str, typer.Option(help="Least severe log line shown: debug, info, warning, error, critical.")
+    ] = "error",
+    _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
     ] = False,
 ) -> None:

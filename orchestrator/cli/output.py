@@ -22,8 +22,15 @@ from orchestrator.settings import SettingsError
 from schemas.identifiers import BadIdentifier
 from schemas.transport import BusError
 
-out = Console()
-err = Console(stderr=True)
+WIDE = 160
+"""Columns where the output is no terminal: a pipe folds nothing."""
+
+out = Console(width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
+
+
+IDS = frozenset({"request", "id", "for example"})
+"""Columns that are copied and pasted, and so never folded."""
 
 
 class Exit(IntEnum):
@@ -67,6 +74,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
+    """One JSON document on one line, at once: for streams of them."""
     sys.stdout.write(msgspec.json.encode(value, enc_hook=_plain).decode() + "\n")
     sys.stdout.flush()
 
@@ -81,7 +89,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     """A table; a column whose name ends in ``#`` holds numbers and is set to the right."""
     made = Table(title=title, title_justify="left", header_style="bold", show_lines=False)
     for column in columns:
-        made.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+        made.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold", no_wrap=column in IDS)
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made
@@ -93,6 +101,7 @@ def when(millis: int | None) -> str:
 
 
 def day(millis: int | None) -> str:
+    """A date for people, in UTC."""
     return "" if millis is None else moment(millis).strftime("%Y-%m-%d")
 
 

@@ -26,7 +26,6 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    context: typer.Context,
     subjects: Annotated[int, typer.Option(help="How many people to fill the stores with.", min=50, max=20_000)] = 2_000,
     keep: Annotated[Path | None, typer.Option(help="Keep the demo's installation in this new folder.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 1,
