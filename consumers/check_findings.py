@@ -86,6 +86,8 @@ class Case:
     live: LiveSchema
     store: str
     findings: list[Finding] = field(default_factory=list)
+    samples: dict[str, dict[str, list[str]]] = field(default_factory=dict, repr=False)
+    """Some content of each table by column, once it was looked at."""
 
     def add(self, level: Level, code: Code, hint: str, path: Path = (), column: str | None = None) -> None:
         """Note a finding once; ``path`` is a place in the map."""

@@ -89,7 +89,9 @@ def content_kind(values: Iterable[str]) -> str | None:
 def check_personal(case: Case, connection: Connection, rows: int) -> None:
     """Note what looks personal and is neither treated nor kept on purpose. Looks at ``rows`` rows of each table."""
     for name, dataset, table in case.datasets():
-        found = sample(connection, table.name, _sampled(table), rows)
+        if table.name not in case.samples:
+            case.samples[table.name] = sample(connection, table.name, _sampled(table), rows)
+        found = case.samples[table.name]
         _check_inventory(case, name, dataset, table, found)
         _check_identifiers(case, name, dataset, table, found)
         _check_json(case, name, dataset, found)
@@ -163,9 +165,10 @@ def _check_identifiers(
 def _check_shared(case: Case, dataset: SqlDataset, way: By, path: Path) -> None:
     """Where a surrogate can say whose a row is, a phone or an address says it only where the surrogate is missing."""
     asked = {condition.column for condition in way.where if condition.op is Operator.IS_NULL}
+    told = asked | set(dataset.key)  # a row's own id says nothing of whose it is
     for other in dataset.match:
         surrogate = isinstance(other, By) and not other.through and not case.data_map.reusable(other.by)
-        if isinstance(other, By) and surrogate and other.column not in asked and way.column not in dataset.justify:
+        if isinstance(other, By) and surrogate and other.column not in told and way.column not in dataset.justify:
             hint = (
                 f"`{way.column}` may be shared, and `{other.column}` says whose a row is: ask that it `is_null` under `where:`,"
                 f" or say under `justify:` of {way.column} why not"

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
@@ -154,13 +155,12 @@ def _struct(form: type[msgspec.Struct], value: Any, path: Path, source: Source) 
     if not isinstance(value, Mapping):
         source.problem(path, f"expected a mapping with {_names(form)}")
         return BAD
-    known = {f.encode_name: f for f in msgspec.structs.fields(form)}
+    known, hints = _fields(form)
     for name in value:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"known here: {_names(form)}"
             source.problem((*path, name), f"unknown key `{name}`; {hint}")
-    hints = typing.get_type_hints(form, include_extras=True)
     made: dict[str, Any] = {}
     for name, info in known.items():
         if name in value:
@@ -171,6 +171,13 @@ def _struct(form: type[msgspec.Struct], value: Any, path: Path, source: Source) 
     if any(part is BAD for part in made.values()) or not value.keys() <= known.keys():
         return BAD
     return form(**made)
+
+
+@cache
+def _fields(form: type[msgspec.Struct]) -> tuple[dict[str, msgspec.structs.FieldInfo], dict[str, Any]]:
+    """The fields of a struct by the names they have in YAML, and their types by the names they have here."""
+    fields = {info.encode_name: info for info in msgspec.structs.fields(form)}
+    return fields, typing.get_type_hints(form, include_extras=True)
 
 
 def _names(form: type[msgspec.Struct]) -> str:
