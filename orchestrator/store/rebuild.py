@@ -146,7 +146,7 @@ def _heads(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     found = connection.execute(
         sa.text("SELECT id::text, version FROM oblio.streams WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
     )
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _verify_head(tally: _Tally, stream: str, last: int, head: int | None) -> None:

@@ -62,7 +62,7 @@ class Store:
                 ),
                 {"shards": sorted(shards), "owner": owner},
             )
-            return dict(found.tuples().all())
+            return dict(found.all())
 
     def offsets_owed(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The next offset to be read of each (log, partition); 0 for one that was never read."""

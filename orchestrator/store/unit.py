@@ -132,7 +132,7 @@ class Unit:
             sa.text("SELECT shard, epoch FROM oblio.shards WHERE shard = ANY(:shards) ORDER BY shard FOR SHARE"),
             {"shards": sorted(owned)},
         )
-        if dict(found.tuples().all()) != dict(owned):
+        if dict(found.all()) != dict(owned):
             raise LostShard
 
     def move_offsets(self, moves: Mapping[tuple[str, int], tuple[int, int]]) -> None:
@@ -160,7 +160,7 @@ class Unit:
             ),
             {"ids": sorted(ids)},
         )
-        return dict(found.tuples().all())
+        return dict(found.all())
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
         if not ids:
@@ -281,7 +281,7 @@ class Unit:
             ),
             {"products": list(products)},
         )
-        return dict(found.tuples().all())
+        return dict(found.all())
 
     def ready(self, free: Mapping[str, int], shards: Sequence[int], now: int) -> list[tuple[str, str]]:
         """(product, request) of the steps that may go out, at most ``free`` of each product.
