@@ -1,0 +1,340 @@
+"""The promises, checked while the simulation runs and at its end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.evolve import evolve
+from orchestrator.domain.state import FINISHED, State, StepStatus
+from orchestrator.store import rows as r
+from schemas import events as e
+from schemas.codes import End, Phase
+from schemas.codes import RejectionCode as Code
+from schemas.identifiers import Identifier
+from schemas.topics import Topic
+from tests.simulation.chance import EMAIL
+from tests.simulation.product import DATASET, Row
+from tests.simulation.store import Tables, fold_brake
+
+if TYPE_CHECKING:
+    from tests.simulation.people import Asking
+    from tests.simulation.world import World
+
+EFFECTS = frozenset({Phase.TRASH, Phase.PURGE})
+UNDONE = frozenset({End.CANCELLED, End.WITHDRAWN})
+EXPECTED = frozenset({Code.NOT_POSSIBLE_NOW, Code.UNKNOWN_REQUEST, Code.IDEMPOTENCY_CONFLICT})
+"""What people may be told in a world where everybody keeps to the contract."""
+
+
+class Broken(Exception):
+    """A promise was not kept."""
+
+    def __init__(self, promise: str, details: str = "") -> None:
+        super().__init__(f"{promise}{': ' if details else ''}{details}")
+        self.promise = promise
+
+
+class Checks:
+    """Knows what truly happened, and compares."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._last_effect: dict[str, str] = {}
+        """Per person, the request that changed rows last."""
+
+    @property
+    def _tables(self) -> Tables:
+        return self._world.store.tables
+
+    # --- while it runs ---------------------------------------------------------------------------------------------
+
+    def heard(self, recorded: Sequence[tuple[e.Recorded, bytes]]) -> None:
+        """Events were committed."""
+        for entry, _ in recorded:
+            self._world.say(f"{entry.id[-4:]}/{entry.n} {_words(entry.event)}")
+            event = entry.event
+            if isinstance(event, e.Dispatched) and event.phase in EFFECTS:
+                for name in event.steps:
+                    scopes = [(t, p) for t in ("", entry.tenant) for p in ("", name)]
+                    if any(scope in self._tables.brakes for scope in scopes):
+                        raise Broken("nothing destructive is dispatched while a brake is on", name)
+        for row in self._tables.outbox.values():
+            self._nameless(json.dumps(row.body).encode(), "an outbox row")
+
+    def effect(self, product: str, tenant: str, request: str, phase: Phase) -> None:
+        """A product changes rows right now."""
+        state = self._tables.requests[request]
+        step = state.steps[product]
+        if step.waived or step.status is StepStatus.WAIVED:
+            return  # nobody waits for it any more, and nobody may say when it stopped
+        where = f"{phase.value} of {product} for {request[-4:]}"
+        if state.ended:
+            raise Broken("nothing is changed after the end", where)
+        if phase is Phase.RESTORE:
+            if state.undo is None:
+                raise Broken("nothing is restored unless somebody asked", where)
+            return
+        if state.tenant != tenant or state.behind:
+            raise Broken("a request waits for its turn", where)
+        if phase is Phase.PURGE and self._world.clock < state.accepted_at + self._world.setting.policy.grace:
+            raise Broken("nothing is purged before the grace time is over", where)
+        if step.stop_at is None and (state.held(product) or state.undo is not None):
+            raise Broken("once a product has stopped, it has stopped", where)
+        self._alone(state, where)
+
+    def _alone(self, state: State, where: str) -> None:
+        """Requests that name the same subject never have effects at once."""
+        asking = self.askings().get(state.id)
+        for id, other in self.askings().items():
+            if asking is None or id == state.id or not _overlap(asking, other):
+                continue
+            if self._last_effect.get(f"{id}") and not self._tables.requests[id].ended:
+                raise Broken("requests for one subject run one after another", where)
+        self._last_effect[state.id] = where
+
+    def askings(self) -> dict[str, Asking]:
+        """Who was meant by each request."""
+        found = {}
+        for asking in self._world.platform.askings:
+            submitted = self._tables.submissions.get(asking.submission)
+            if submitted is not None:
+                found[submitted[0]] = asking
+        return found
+
+    # --- at the end ------------------------------------------------------------------------------------------------
+
+    def at_the_end(self) -> None:
+        """Everything that must be true when nothing is left to do."""
+        self._all_ended()
+        askings = self.askings()
+        if len(askings) != len(self._world.platform.askings):
+            raise Broken("no valid request is lost")
+        if set(askings) != set(self._tables.requests) or len(set(askings)) != len(self._tables.submissions):
+            raise Broken("every submission has one stream")
+        histories = {id: [e.decode(raw) for raw in raws] for id, raws in self._tables.events.items()}
+        self._brakes(histories.pop(e.INSTALLATION, []))
+        for id, history in histories.items():
+            self._history(id, history)
+        self._nothing_left()
+        self._rejections()
+        self._published()
+        for id, asking in askings.items():
+            self._rows_of(id, asking, histories[id])
+        self._rows(askings)
+        self._no_names()
+
+    def standing(self) -> str:
+        """Which requests are open, and how they stand."""
+        return "; ".join(
+            f"{id[-4:]} {state.stage.value} "
+            + ",".join(f"{name}={step.status.value}" for name, step in state.steps.items())
+            + (f" behind {[other[-4:] for other in state.behind]}" if state.behind else "")
+            for id, state in self._tables.requests.items()
+            if not state.ended
+        )
+
+    def _all_ended(self) -> None:
+        if standing := self.standing():
+            raise Broken("every accepted request ends", standing)
+
+    def _history(self, id: str, history: Sequence[e.Recorded]) -> None:
+        """The stream by itself: gapless, in order, folding to what is stored."""
+        if [entry.n for entry in history] != list(range(1, len(history) + 1)):
+            raise Broken("positions have no gap", id)
+        state: State | None = None
+        seqs: Counter[str] = Counter()
+        outcomes: Counter[tuple[str, Phase, int]] = Counter()
+        for entry in history:
+            event = entry.event
+            if state is not None:
+                self._event(state, event, seqs, outcomes)
+            state = evolve(state, entry)
+        assert state is not None
+        if not state.ended or sum(isinstance(entry.event, e.Ended) for entry in history) != 1:
+            raise Broken("a request ends once, and last", id)
+        if state.end in UNDONE and any(isinstance(x.event, e.Dispatched) and x.event.phase is Phase.PURGE for x in history):
+            raise Broken("what was purged is not called cancelled", id)
+        if any(isinstance(x.event, e.CancelAsked | e.RestoreAsked) for x in history) and state.end not in UNDONE:
+            raise Broken("what was cancelled is not erased", id)
+        if any(n > 1 for n in outcomes.values()):
+            raise Broken("a step has one outcome per phase and epoch", id)
+        self._derived(id, state)
+
+    def _event(
+        self, state: State, event: object, seqs: Counter[str], outcomes: Counter[tuple[str, Phase, int]]
+    ) -> None:
+        """One event, given the state before it."""
+        match event:
+            case e.Dispatched():
+                for name, (seq, _) in event.steps.items():
+                    self._dispatched(state, name, event.phase)
+                    self._rising(seqs, name, seq)
+            case e.StopSent():
+                for name, seq in event.steps.items():
+                    self._rising(seqs, name, seq)
+            case e.Succeeded():
+                outcomes[event.step, event.phase, event.epoch] += 1
+                receipt = self._world.disks[event.step].receipts.get((state.tenant, state.id, event.phase, event.epoch))
+                if receipt is None or receipt.receipt != event.receipt or receipt.counts != event.counts:
+                    raise Broken("success needs the product's receipt of that phase and epoch", event.step)
+            case e.Waived():
+                outcomes[event.step, event.phase, state.steps[event.step].epoch] += 1
+            case _:
+                pass
+
+    def _dispatched(self, state: State, name: str, phase: Phase) -> None:
+        if phase is not Phase.RESTORE and state.held(name):
+            raise Broken("what is held is not dispatched", name)
+        if phase in EFFECTS:
+            wave = state.steps[name].wave
+            if any(step.wave < wave and step.status not in FINISHED for step in state.steps.values()):
+                raise Broken("a wave waits for the one before", name)
+
+    def _rising(self, seqs: Counter[str], name: str, seq: int) -> None:
+        if seq <= seqs[name]:
+            raise Broken("seq rises with every command and stop", name)
+        seqs[name] = seq
+
+    def _derived(self, id: str, state: State) -> None:
+        tables, shards = self._tables, self._world.setting.shards
+        if tables.streams[id] != state.n or r.thaw(r.freeze(tables.requests[id])) != state:
+            raise Broken("the stored state is the fold of its history", id)
+        for name in state.steps:
+            if tables.steps[id, name] != r.step_row(state, name, shards):
+                raise Broken("derived rows are those of the fold", f"{id[-4:]} {name}")
+
+    def _brakes(self, history: Sequence[e.Recorded]) -> None:
+        brakes: dict[tuple[str, str], tuple[int, int]] = {}
+        for entry in history:
+            fold_brake(brakes, entry)
+        if brakes != self._tables.brakes:
+            raise Broken("brakes are the fold of their history")
+
+    def _nothing_left(self) -> None:
+        tables = self._tables
+        for name in ("outbox", "timers", "vault", "sent", "open_subjects", "waits"):
+            if getattr(tables, name):
+                raise Broken("nothing is left of requests that ended", name)
+        owed = {(self._world.bus.identity(topic), n) for topic in (Topic.REQUESTS, Topic.OPERATIONS, Topic.ACKS)
+                for n in range(self._world.bus.partitions(topic))}  # fmt: skip
+        for log, partition in owed:
+            end = len(self._world.bus.topics[log.split("/")[1]][partition].records)
+            if tables.offsets.get((log, partition), 0) != end:
+                raise Broken("every record is taken", log)
+
+    def _rejections(self) -> None:
+        unexpected = [row for row in self._tables.quarantine.values() if row.code not in EXPECTED]
+        if unexpected:
+            raise Broken("what keeps to the contract is taken", f"{unexpected[0].code} on {unexpected[0].topic}")
+
+    def _published(self) -> None:
+        """Every event is on the log, in its canonical bytes, and for the first time in order."""
+        told: dict[str, dict[str, bytes]] = {}
+        for partition in self._world.bus.topics[Topic.EVENTS]:
+            for record in partition.records:
+                id = record.header("ce_id") or b""
+                told.setdefault(record.key.decode(), {}).setdefault(id.decode(), record.value)
+        for id, raws in self._tables.events.items():
+            if list(told.get(id, {}).items()) != [(f"{id}/{n}", raw) for n, raw in enumerate(raws, 1)]:
+                raise Broken("every event is published, in order", id)
+
+    # --- rows ------------------------------------------------------------------------------------------------------
+
+    def _rows_of(self, id: str, asking: Asking, history: Sequence[e.Recorded]) -> None:
+        """What became of the subject's rows in each product."""
+        state = self._tables.requests[id]
+        for name, step in state.steps.items():
+            rows = self._world.disks[name].rows
+            erased = [key for key, row in rows.items() if row.erased_by == id]
+            if state.end in UNDONE:
+                hidden = [key for key, row in rows.items() if row.hidden_by == id]
+                if erased or (hidden and not _waived(history, name)):
+                    raise Broken("what was cancelled is as it was", f"{name} {id[-4:]}")
+            elif not step.waived:
+                if left := list(self._remaining(state, name, asking, history)):
+                    raise Broken("what is completed is gone", f"{name} {id[-4:]} {left}")
+                self._counts(name, len(erased), id, history)
+
+    def _remaining(self, state: State, name: str, asking: Asking, history: Sequence[e.Recorded]) -> Iterator[str]:
+        kind = next(kind for kind in self._world.setting.kinds if kind.name == name)
+        cutoff = state.steps[name].cutoff_at or 0
+        ids = frozenset(each for each in self._known(asking, history) if each.kind in kind.kinds)
+        for key, row in self._world.disks[name].rows.items():
+            mine = asking.records is not None and asking.records.product == name and key in asking.records.keys
+            named = mine or row.matches(state.tenant, ids, cutoff)
+            if named and not row.retained and not row.erased_by:
+                yield key
+
+    def _known(self, asking: Asking, history: Sequence[e.Recorded]) -> frozenset[Identifier]:
+        """The identifiers given, and those found, where the finding was waited for."""
+        found = any(isinstance(x.event, e.Succeeded) and x.event.phase is Phase.RESOLVE and x.event.kinds for x in history)
+        return asking.given | (asking.person.all if found else frozenset())
+
+    def _counts(self, name: str, erased: int, id: str, history: Sequence[e.Recorded]) -> None:
+        """The numbers certified are the numbers of rows, whatever happened on the way."""
+        told, again = 0, False
+        for entry in history:
+            event = entry.event
+            if isinstance(event, e.Succeeded) and event.step == name and event.phase is Phase.PURGE:
+                told += event.counts[DATASET].erased if event.counts else 0
+            again = again or (isinstance(event, e.Replayed) and event.step == name and event.epoch > 1)
+        if told > erased or (told < erased and not again):
+            raise Broken("counts are those of an undisturbed run", f"{name} {id[-4:]}: {told} told, {erased} erased")
+
+    def _rows(self, askings: dict[str, Asking]) -> None:
+        """Nobody else's rows were touched."""
+        for name, disk in self._world.disks.items():
+            for key, row in disk.rows.items():
+                for id in filter(None, (row.erased_by, row.hidden_by)):
+                    if not _touchable(key, row, askings[id]):
+                        raise Broken("the others' rows are what they were", f"{name} {key}")
+
+    # --- names -----------------------------------------------------------------------------------------------------
+
+    def _no_names(self) -> None:
+        for raws in self._tables.events.values():
+            self._nameless(b"".join(raws), "an event")
+        for topic, partitions in self._world.bus.topics.items():
+            for partition in partitions:
+                for record in partition.records:
+                    self._nameless(record.value, topic)
+
+    def _nameless(self, raw: bytes, where: str) -> None:
+        if b"@" in raw or b"+3906" in raw or b"user-of-" in raw or b"newcomer-" in raw:
+            raise Broken("no identifier outside the vault", where)
+
+
+def _overlap(one: Asking, other: Asking) -> bool:
+    if one.person.tenant != other.person.tenant:
+        return False
+    if one.records is not None and other.records is not None:
+        same = one.records.product == other.records.product
+        return same and bool(set(one.records.keys) & set(other.records.keys))
+    return bool(one.given & other.given)
+
+
+def _touchable(key: str, row: Row, asking: Asking) -> bool:
+    if row.retained or row.tenant != asking.person.tenant:
+        return False
+    if asking.records is not None:
+        return key in asking.records.keys
+    named = row.owners & asking.person.all
+    return bool(named) and (not key.startswith("new-") or any(each.kind is EMAIL for each in named))
+
+
+def _waived(history: Sequence[e.Recorded], name: str) -> bool:
+    return any(isinstance(entry.event, e.Waived) and entry.event.step == name for entry in history)
+
+
+def _words(event: object) -> str:
+    """An event for the story: its name, and what it says of steps."""
+    name = type(event).__name__
+    told = []
+    for attribute in ("phase", "epoch", "seq", "attempt", "step", "steps", "outcome", "failure", "end", "ended", "behind"):
+        value = getattr(event, attribute, None)
+        if value not in (None, (), {}):
+            told.append(f"{attribute}={getattr(value, 'code', value)}")
+    return f"{name} {' '.join(str(each) for each in told)}"
