@@ -82,7 +82,8 @@ ERASED = "[erased]"
 Normalise = Callable[[str, str], str]
 """``(kind, text) -> normal form``; raises ValueError where the text cannot be an identifier of that kind."""
 Treatment = str | int | float | bool | None | Callable[[Any], Any]
-"""What a value becomes: a fixed scalar, or a function of the value (it must be idempotent; on ValueError: null)."""
+"""What a value becomes: a fixed scalar, or a function of the value. That must be idempotent and return no list, since
+paths pass through lists; where it raises ValueError or TypeError the value becomes null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +491,7 @@ def _same_length(token: bytes, raw: bytes) -> bytes:
 Positions = tuple[int, ...]
 _NOBODY: Positions = ()
 _CACHE = 200_000
+_MAX_IDENTIFIER = 1_000  # characters; what is longer names nobody, and would only fill the cache
 
 
 class _Index:
@@ -509,7 +511,7 @@ class _Index:
     def holders(self, kind: str, text: str) -> Positions:
         """The subjects whom ``text`` names as an identifier of ``kind``."""
         seen = self._seen.get(kind)
-        if seen is None:
+        if seen is None or len(text) > _MAX_IDENTIFIER:
             return _NOBODY
         known = seen.get(text)
         if known is None:
@@ -975,10 +977,12 @@ def _is_done(raw: bytes, token: bytes) -> bool:
 def _token(treatment: Treatment, raw: bytes) -> bytes:
     if not callable(treatment):
         return _dumped(treatment)
+    value = json.loads(raw)
     try:
-        return _dumped(treatment(json.loads(raw)))
+        new = treatment(value)
     except (ValueError, TypeError):
         return b"null"
+    return raw if type(new) is type(value) and new == value else _dumped(new)
 
 
 def _scrubbed(replacement: bytes, place: tuple[int, int], in_place: bool) -> bytes:
@@ -1466,20 +1470,17 @@ class LogFiles:
     def _locate(self, plan: FilePlan) -> str | None:
         """The planned file's present name: where rotation has moved it, else the name it had."""
         files = self._files()
+        planned = plan.version
+        named = next((file.version for file in files if file.name == plan.name), None)
+        # Itself, or a copy that replaced it: copies keep the time.
+        if named and (named.identity == planned.identity or named.mtime_ns == planned.mtime_ns):
+            return plan.name
         for file in files:
-            if self._is_same(plan, file):
+            now = file.version
+            # An inode's number is given anew once its file is gone: then to something smaller or older, as a rule.
+            if now.identity == planned.identity and now.size >= planned.size and now.mtime_ns >= planned.mtime_ns:
                 return file.name
-        return plan.name if any(file.name == plan.name for file in files) else None
-
-    @staticmethod
-    def _is_same(plan: FilePlan, file: LogFile) -> bool:
-        # An inode's number is given anew once its file is gone, also to our own copies, which keep older times.
-        then, now = plan.version, file.version
-        if then.identity != now.identity:
-            return False
-        if plan.state is FileState.ACTIVE:
-            return now.size >= then.size and now.mtime_ns >= then.mtime_ns
-        return (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
+        return plan.name if named else None
 
     @contextlib.contextmanager
     def _open(self, name: str, *, lock: bool = False) -> Iterator[_Opened]:

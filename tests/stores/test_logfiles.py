@@ -270,6 +270,12 @@ def test_a_line_that_is_not_emptied_stops_the_rewrite(folder):
     assert read(path) == HERS
 
 
+def test_a_function_that_leaves_the_value_leaves_the_bytes(folder):
+    rule = LineRule(identifies={"user_id": ("user_id",)}, tenant="tenant", redacts={"msg": str.strip, "x": lambda x: 1})
+    text = b'{"tenant":"t1","user_id":42,"msg":"\\u00e9\\/","x":1.0}\n'
+    assert once(folder, text, rule) == text.replace(b"1.0", b"1")
+
+
 def test_whole_lines_go(folder):
     rule = LineRule(identifies={"user_id": ("user_id",)}, tenant="tenant", action=LineAction.DELETE)
     assert once(folder, BYSTANDERS[0] + HERS + BYSTANDERS[1] + HERS.rstrip(), rule) == BYSTANDERS[0] + BYSTANDERS[1]
@@ -806,6 +812,35 @@ def test_found_again_after_rotation(folder):
     assert (result.name, result.outcome, result.in_place) == ("app-5.jsonl", Outcome.CHANGED, False)
 
 
+def test_found_again_after_all_names_moved(folder):
+    write(folder / "app-2.jsonl", BYSTANDERS[0], mtime=OLD - 20)
+    write(folder / "app-1.jsonl", HERS, mtime=OLD - 10)
+    write(folder / "app.jsonl", HERS, HERS)
+    store = log(folder)
+    plans = [plan for plan in store.plan([ANNA]) if plan.pending]
+    with (folder / "app.jsonl").open("ab") as out:  # and one more before it is rotated
+        out.write(HERS)
+    for old, new in (("-2", "-3"), ("-1", "-2"), ("", "-1")):
+        (folder / f"app{old}.jsonl").rename(folder / f"app{new}.jsonl")
+    write(folder / "app.jsonl", BYSTANDERS[0], mtime=time.time())
+    results = {plan.name: store.rewrite(plan, [ANNA]) for plan in plans}
+    assert {name: result.name for name, result in results.items()} == {
+        "app-1.jsonl": "app-2.jsonl",
+        "app.jsonl": "app-1.jsonl",
+    }
+    assert store.verify([ANNA]).remaining == {}
+
+
+def test_an_inode_number_given_anew_misleads_nobody(folder):
+    path = write(folder / "app-1.jsonl", HERS, mtime=OLD - 10)
+    store = log(folder)
+    plan = next(plan for plan in store.plan([ANNA]) if plan.pending)
+    path.rename(folder / "app-2.jsonl")  # what has its inode now is something else, larger and newer
+    write(folder / "app-2.jsonl", BYSTANDERS[0] * 9, mtime=OLD)
+    write(path, HERS, mtime=OLD - 10)  # and the name leads to another worker's copy
+    assert store.rewrite(plan, [ANNA]).name == "app-1.jsonl"
+
+
 def test_gone_is_done(folder):
     path = write(folder / "app-1.jsonl", HERS)
     store = log(folder)
@@ -1125,7 +1160,7 @@ def test_rotation_by_the_hook_loses_no_line(folder):
     def rotate() -> None:
         path.rename(folder / f"app-{len(rotations)}.jsonl")
         rotations.append(1)
-        until = time.monotonic() + 1
+        until = time.monotonic() + 0.2
         while not path.exists() and time.monotonic() < until:  # as a product that answers when it has reopened
             time.sleep(0.001)
 
@@ -1194,9 +1229,9 @@ def test_memory_stays_bounded(folder, monkeypatch):
     filler = b"x" * 20_000
     path = folder / "app-1.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as out:
-        for number in range(600):  # 12 MB
+        for number in range(400):  # 8 MB
             out.write(b'{"tenant":"t1","user_id":%d,"pad":"%s","ip":"1.1.1.1"}\n' % (number, filler))
-        for _ in range(600):  # and one line of 12 MB
+        for _ in range(400):  # and one line of 8 MB
             out.write(filler)
     os.utime(path, (OLD, OLD))
     store = log(folder, max_line=1 << 18)
@@ -1207,7 +1242,7 @@ def test_memory_stays_bounded(folder, monkeypatch):
     finally:
         tracemalloc.stop()
     assert results[0].counts == {7: Count(matched=1, pending=1, values=1)}
-    assert peak < 4 << 20
+    assert peak < 3 << 20
 
 
 def test_cutoff_is_each_subject_s_own(folder):
