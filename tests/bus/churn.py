@@ -13,7 +13,7 @@ from schemas.transport import Fenced, Message, Position, TopicPartition
 
 if TYPE_CHECKING:
     from schemas.transport import Batch, Bus, Record
-    from tests.bus.conformance import Log
+    from tests.bus.steps import Log
 
 MEMBERS = 3
 PUBLISHED = 40

@@ -1,4 +1,4 @@
-"""What every bus promises, as tests: subclass `BusConformance` and give it a fixture `log` (see `Log`).
+"""What every bus promises, as tests: subclass `BusConformance` and give it a fixture `log` (a `tests.bus.steps.Log`).
 
 The tests speak to `schemas.transport` alone. A bus object stands for one process; where a test needs a process that
 went silent, it takes an impatient bus and no longer polls one of its readers.
@@ -8,103 +8,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from schemas.transport import (
-    BusError,
-    Fenced,
-    Message,
-    OffsetOutOfRange,
-    TopicPartition,
-    UnknownTopic,
-    partition_of,
-)
+from schemas.transport import BusError, Fenced, Message, OffsetOutOfRange, TopicPartition, UnknownTopic, partition_of
 from tests.bus.churn import churn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from schemas.transport import Batch, Bus, Reader, Record
-
-PATIENCE_S = 20.0
-"""How long a test waits for what must come, before it fails."""
-
-
-class Log(Protocol):
-    """One installation of the log, seen from outside."""
-
-    def topic(self, partitions: int) -> str:
-        """Make a topic of a new name."""
-        ...
-
-    def bus(self, *, impatient: bool = False) -> Bus:
-        """A bus as another process would have it, closed after the test.
-
-        Impatient: a reader that does not poll loses its partitions after a second or so, if another wants them.
-        """
-        ...
-
-    def trim(self, topic: str, before_ms: int) -> None:
-        """Let retention remove the records that are older."""
-        ...
-
-
-def messages(topic: str, count: int, *, partition: int | None = None, mark: str = "m") -> list[Message]:
-    return [Message(topic, f"{mark}{n}".encode(), f"{mark}-{n}".encode(), partition=partition) for n in range(count)]
-
-
-def take(reader: Reader, count: int, *, at_once: int = 500) -> list[Record]:
-    """Poll until that many records came."""
-    found: list[Record] = []
-    deadline = time.monotonic() + PATIENCE_S
-    while len(found) < count and time.monotonic() < deadline:
-        found += reader.poll(at_once, 1.0).records
-    assert len(found) == count
-    return found
-
-
-def share(*readers: Reader, all_of: Iterable[TopicPartition]) -> list[frozenset[TopicPartition]]:
-    """Poll the readers in turn, without taking records, until they own all partitions between them."""
-    wanted = Counter(all_of)
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        owned = [reader.poll(0, 0.02).assigned for reader in readers]
-        if sum(map(Counter, owned), Counter()) == wanted and all(owned):
-            return owned
-    raise AssertionError("the group did not come to rest")
-
-
-def joined(bus: Bus, group: str, topics: list[str], member: str = "one") -> Reader:
-    """A reader, alone in its group, after its first poll."""
-    reader = bus.reader(group, topics, member)
-    share(reader, all_of=partitions(bus, *topics))
-    return reader
-
-
-def partitions(bus: Bus, *topics: str) -> list[TopicPartition]:
-    return [TopicPartition(topic, n) for topic in topics for n in range(bus.partitions(topic))]
-
-
-def offsets(records: Iterable[Record]) -> dict[TopicPartition, list[int]]:
-    found = defaultdict(list)
-    for record in records:
-        found[TopicPartition(record.topic, record.partition)].append(record.offset)
-    return dict(found)
-
-
-def values(records: Iterable[Record]) -> list[bytes]:
-    return [record.value for record in records]
-
-
-def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from tests.bus.steps import (
+    PATIENCE_S,
+    Log,
+    eventually,
+    joined,
+    messages,
+    next_generation,
+    offsets,
+    offsets_in,
+    partitions,
+    share,
+    take,
+    values,
+)
 
 
 class BusConformance:
@@ -474,17 +397,3 @@ class BusConformance:
     def test_a_group_in_turmoil_reads_everything_in_order(self, log: Log, seed: int):
         topics = [log.topic(4), log.topic(4)]
         churn(log, topics, seed)
-
-
-def offsets_in(topic: str, batch: Batch) -> int:
-    """How many of `messages(topic, 40)` over four partitions lie in the partitions that the batch's reader owns."""
-    owned = {at.partition for at in batch.assigned}
-    return sum(partition_of(m.key, 4) in owned for m in messages(topic, 40))
-
-
-def next_generation(reader: Reader, generation: int) -> Batch:
-    """Poll for records until the assignment changes: the batch that says so."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (batch := reader.poll(500, 1.0)).generation == generation:
-        assert time.monotonic() < deadline
-    return batch

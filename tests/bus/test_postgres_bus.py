@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import statistics
 import subprocess
@@ -11,80 +10,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Unfinished
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.bus import database, groups, records, schema
-from orchestrator.bus.postgres import PostgresBus
-from schemas.transport import BusError, Fenced, Message, OffsetOutOfRange, Position, TopicPartition
-
-pytest.register_assert_rewrite("tests.bus.conformance", "tests.bus.churn")
-
-from tests.bus.conformance import (  # noqa: E402 - after the rewriting of its assertions
-    PATIENCE_S,
-    BusConformance,
-    eventually,
-    joined,
-    messages,
-    offsets,
-    partitions,
-    share,
-    take,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.postgres import Postgres
-
-
-@dataclass
-class PostgresLog:
-    engine: sa.Engine
-    _buses: list[PostgresBus] = field(default_factory=list)
-
-    def topic(self, partitions: int) -> str:
-        name = f"topic.{secrets.token_hex(4)}"
-        PostgresBus.install(self.engine, {name: partitions})
-        return name
-
-    def bus(self, *, impatient: bool = False) -> PostgresBus:
-        limits = {"session_s": 0.5, "patience_s": 0.2} if impatient else {}
-        self._buses.append(PostgresBus(self.engine, **limits))
-        return self._buses[-1]
-
-    def trim(self, topic: str, before_ms: int) -> None:
-        self.bus().trim(topic, before_ms)
-
-    def execute(self, statement: str, **values: object) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(sa.text(statement), values)
-
-    def close(self) -> None:
-        for bus in self._buses:
-            bus.close()
-
-
-@pytest.fixture(scope="module")
-def home(postgres: Postgres) -> Iterator[str]:
-    url = postgres.create_database()
-    yield url
-    postgres.drop_database(url)
-
-
-@pytest.fixture
-def log(home: str) -> Iterator[PostgresLog]:
-    engine = sa.create_engine(home, pool_size=10, max_overflow=20)
-    PostgresBus.install(engine, {})
-    made = PostgresLog(engine)
-    yield made
-    made.close()
-    made.execute("DROP SCHEMA bus CASCADE")
-    engine.dispose()
+from orchestrator.bus import database, groups, records
+from schemas.transport import Fenced, Message, TopicPartition
+from tests.bus.conformance import BusConformance
+from tests.bus.postgres_log import PostgresLog, counted, waiting_for_locks
+from tests.bus.steps import PATIENCE_S, eventually, joined, messages, offsets, partitions, share, take
 
 
 class TestPostgresBus(BusConformance):
@@ -328,170 +262,3 @@ def test_one_connection_of_the_pool_is_enough(log, engine_for):
     take(reader, 5)
     reader.commit({TopicPartition(topic, 0): 1})
     narrow.close()
-
-
-# A database that goes away
-
-
-def test_a_restart_of_the_database_is_an_error_and_then_over(log):
-    topic, bus = log.topic(2), log.bus()
-    reader = joined(bus, "g", [topic])
-    bus.publish(messages(topic, 3))
-    take(reader, 3)
-    cut(log.engine)
-    published: list[Position] = []
-    read: set[Position] = set()
-    eventually(lambda: works(lambda: published.extend(bus.publish(messages(topic, 4)))))
-    eventually(lambda: works(lambda: read.update(r.position for r in reader.poll(500, 0.05).records)))
-    while not read >= set(published):
-        read |= {r.position for r in reader.poll(500, 1.0).records}
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(reader.poll, 10, PATIENCE_S)
-        bus.publish(messages(topic, 1))
-        assert waiting.result().records
-
-
-def test_a_poll_that_fails_at_its_last_moment_has_taken_nothing(log):
-    topic, bus = log.topic(1), log.bus()
-    bus.publish(messages(topic, 3))
-    reader = joined(bus, "g", [topic])
-
-    def fail(*_: object) -> None:
-        raise psycopg2.OperationalError("cut while the connection went back to the pool")
-
-    sa.event.listen(log.engine, "checkin", fail)
-    try:
-        with pytest.raises(BusError):
-            reader.poll(10, 0.0)
-    finally:
-        sa.event.remove(log.engine, "checkin", fail)
-    assert [r.offset for r in take(reader, 3)] == [0, 1, 2]
-
-
-def test_a_database_that_takes_no_connections_is_told_without_its_words(log, postgres):
-    topic, bus = log.topic(1), log.bus()
-    reader = joined(bus, "g", [topic])
-    name = log.engine.url.database
-    postgres._execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-    cut(log.engine, postgres.url("postgres"))
-    for attempt in (lambda: bus.publish(messages(topic, 1)), lambda: reader.poll(1, 0.0)):
-        for _ in range(2):
-            with pytest.raises(BusError, match="no connection") as failure:
-                attempt()
-            assert failure.value.__context__ is None
-    reader.close()
-    postgres._execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-    eventually(lambda: works(lambda: bus.publish(messages(topic, 1))))
-
-
-def test_errors_name_the_state_and_never_the_data(log):
-    topic, bus = log.topic(1), log.bus()
-    bus.publish(messages(topic, 1))
-    log.execute("UPDATE bus.heads SET next_offset = 0")
-    with pytest.raises(BusError, match=r"publish: .*23505") as failure:
-        bus.publish([Message(topic, b"a.person@example.org", b"secret")])
-    assert failure.value.__context__ is None
-    assert "person" not in str(failure.value)
-
-
-# Retention
-
-
-def test_trimming_leaves_the_young_and_says_how_many_went(log, monkeypatch):
-    monkeypatch.setattr(records, "TRIM_ROWS", 40)
-    topic, bus = log.topic(2), log.bus()
-    bus.publish(messages(topic, 100))
-    reader = joined(bus, "g", [topic])
-    boundary = 1 + max(r.timestamp_ms for r in take(reader, 100))
-    eventually(lambda: time.time_ns() // 1_000_000 > boundary)
-    bus.publish(messages(topic, 7))
-    assert bus.trim(topic, boundary) == 100
-    assert bus.trim(topic, boundary) == 0
-    assert len(take(reader, 7)) == 7
-    with log.engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT count(*) FROM bus.records")) == 7
-
-
-def test_records_trimmed_while_they_are_read_are_a_gap(log):
-    topic, bus = log.topic(1), log.bus()
-    bus.publish(messages(topic, 10))
-    reader = joined(bus, "g", [topic])
-    take(reader, 4, at_once=4)
-    log.execute("DELETE FROM bus.records")
-    assert reader.poll(10, 1.0).records == ()
-    log.execute("UPDATE bus.heads SET first_offset = next_offset")
-    with pytest.raises(OffsetOutOfRange):
-        reader.poll(10, 1.0)
-
-
-# Installation
-
-
-def test_installing_again_adds_what_is_new_and_refuses_to_change_what_is_there(log):
-    PostgresBus.install(log.engine, {"a": 2})
-    PostgresBus.install(log.engine, {"a": 2, "b": 3})
-    assert [log.bus().partitions(topic) for topic in ("a", "b")] == [2, 3]
-    with pytest.raises(BusError, match="topic a has 2 partitions, not 4"):
-        PostgresBus.install(log.engine, {"a": 4})
-    with pytest.raises(BusError, match="at least one"):
-        PostgresBus.install(log.engine, {"c": 0})
-    log.execute("UPDATE bus.log SET version = :version", version=schema.VERSION + 1)
-    with pytest.raises(BusError, match=f"version {schema.VERSION + 1}"):
-        PostgresBus.install(log.engine, {})
-
-
-def test_two_may_install_at_once(database, engine_for):
-    engine = engine_for(database)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: PostgresBus.install(engine, {"a": 2, "b": 3}), range(4)))
-    bus = PostgresBus(engine)
-    assert bus.partitions("b") == 3
-    bus.close()
-
-
-# Helpers
-
-
-class counted:  # noqa: N801 - reads as a verb
-    """The statements that an engine executes meanwhile."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._statements: list[str] = []
-
-    def _hear(self, *heard: object) -> None:
-        self._statements.append(str(heard[2]))
-
-    def __enter__(self) -> list[str]:
-        sa.event.listen(self._engine, "before_cursor_execute", self._hear)
-        return self._statements
-
-    def __exit__(self, *_: object) -> None:
-        sa.event.remove(self._engine, "before_cursor_execute", self._hear)
-
-
-def cut(engine: sa.Engine, through: str | None = None) -> None:
-    """End every session of this database, as a restart of the server does."""
-    other = sa.create_engine(through or engine.url, poolclass=sa.NullPool)
-    with other.connect() as connection:
-        connection.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = :name AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            ),
-            {"name": engine.url.database},
-        )
-
-
-def waiting_for_locks(log: PostgresLog) -> int:
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with log.engine.connect() as connection:
-        return int(connection.execute(sa.text(query)).scalar_one())
-
-
-def works(attempt: Callable[[], object]) -> bool:
-    try:
-        attempt()
-    except BusError:
-        return False
-    return True
