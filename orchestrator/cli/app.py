@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import asking, looking, products, rejected, running
+from orchestrator.cli import erasing, looking, operating, products, rejected, running
 from orchestrator.cli.installation import HOME_VARIABLE, Installation, default_home
 from schemas import logs
 
@@ -47,7 +47,7 @@ def root(
     context.obj = Installation(home or default_home())
 
 
-for module in (running, asking, looking):
+for module in (running, erasing, looking, operating):
     module.add_to(app)
 app.add_typer(products.app, name="products")
 app.add_typer(rejected.app, name="rejected")

@@ -273,9 +273,7 @@ class Demo:
                     for counts in event.counts.values():
                         report.products[event.step].update(_by_action(counts))
 
-    def _look(
-        self, doomed: Sequence[Subject], before: prints.Fingerprint, twins: Sequence[prints.Finding]
-    ) -> None:
+    def _look(self, doomed: Sequence[Subject], before: prints.Fingerprint, twins: Sequence[prints.Finding]) -> None:
         report, stores = self._report, self._system.stores
         found = prints.remains(stores, doomed)
         report.remaining = sum(finding.count for finding in found if not finding.retained)

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.cli.asking import JSON, RequestArgument
 from orchestrator.cli.installation import Connected
+from orchestrator.cli.options import JSON, RequestArgument
 from orchestrator.cli.output import Exit, ago, day, fail, out, print_json, print_json_line, table, told, when
 from orchestrator.cli.previews import story
 from orchestrator.domain.state import Stage, State

@@ -89,7 +89,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     """A table; a column whose name ends in ``#`` holds numbers and is set to the right."""
     made = Table(title=title, title_justify="left", header_style="bold", show_lines=False)
     for column in columns:
-        made.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold", no_wrap=column in IDS)
+        made.add_column(
+            column.rstrip("#"),
+            justify="right" if column.endswith("#") else "left",
+            overflow="fold",
+            no_wrap=column in IDS,
+        )
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made

@@ -12,8 +12,8 @@ import typer
 from consumers.check import Finding, Level, check_product
 from consumers.maps import StoreKind, load_with_source
 from consumers.product import Asked, Product
-from orchestrator.cli.asking import JSON
 from orchestrator.cli.installation import Installation, map_file
+from orchestrator.cli.options import JSON
 from orchestrator.cli.output import Exit, fail, out, print_json, table, told
 from orchestrator.cli.previews import enriched
 from orchestrator.cli.wishes import identifier

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.asking import JSON
+from orchestrator.cli.options import JSON
 from orchestrator.cli.output import Exit, fail, out, print_json, table, told, when
 from orchestrator.engine import clock
 from orchestrator.quarantine import open_record

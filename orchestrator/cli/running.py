@@ -12,8 +12,8 @@ import typer
 from rich.progress import Progress
 
 from orchestrator.cli.actors import acting
-from orchestrator.cli.asking import JSON, PATIENCE_S, As, Reason
 from orchestrator.cli.installation import Connected, Installation
+from orchestrator.cli.options import JSON, PATIENCE_S, As, Reason
 from orchestrator.cli.output import err, fail, out, print_json, table, told
 from schemas.codes import ReasonCode, Role
 from schemas.events import INSTALLATION

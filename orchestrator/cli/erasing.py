@@ -1,11 +1,11 @@
-"""Commands that ask for something: erase, cancel, restore, hold, release, replay, waive."""
+"""`oblio erase`: one subject, named records, or a whole file."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -14,36 +14,33 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.cli import previews
-from orchestrator.cli.actors import acting
 from orchestrator.cli.installation import Connected, Installation
-from orchestrator.cli.output import Exit, err, fail, out, print_json, table, told
+from orchestrator.cli.options import JSON, PATIENCE_S
+from orchestrator.cli.output import Exit, err, fail, out, print_json, told
 from orchestrator.cli.wishes import BadLine, Defaults, identifier, read_file, records
-from orchestrator.client import Submitted, Wish, new_hold_id
-from orchestrator.domain.commands import NotPossible, Operate
-from orchestrator.domain.decide import decide
+from orchestrator.client import Submitted, Wish
 from orchestrator.domain.state import State
-from orchestrator.engine import clock
 from schemas import messages as m
-from schemas.codes import Ground, HoldCode, Mode, ReasonCode, RejectionCode, Right, Role
+from schemas.codes import Ground, Mode, RejectionCode, Right
 from schemas.identifiers import IdentifierKind
 from schemas.rejections import ADVICE
-
-PATIENCE_S = 15.0
-"""How long a command waits to hear what became of what it published, in seconds."""
 
 CHUNK = 500
 """Requests per publication of a file."""
 
-JSON = Annotated[bool, typer.Option("--json", help="Answer as one JSON document.")]
-Reason = Annotated[ReasonCode, typer.Option(help="Why; stands in the history.")]
-As = Annotated[Role, typer.Option("--as", help="Role in which you act.")]
-RequestArgument = Annotated[str, typer.Argument(help="Id of the request.", show_default=False)]
-
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    for command in (erase, cancel, restore, hold, release, replay, waive):
-        app.command()(command)
+    """Add the command of this module."""
+    app.command()(erase)
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """In what manner a command answers."""
+
+    wait: bool
+    json: bool
+    quiet: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +49,6 @@ class Outcome:
 
     request: str | None
     rejected: RejectionCode | None = None
-
-
-# --- erase ---------------------------------------------------------------------------------------------------------
 
 
 def erase(
@@ -84,6 +78,9 @@ def erase(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be touched, and touch nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the requests have ended.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the ids of the requests and nothing else.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a file is sent.")] = False,
     json: JSON = False,
 ) -> None:
@@ -94,9 +91,10 @@ def erase(
     """
     installation: Installation = context.obj
     defaults = Defaults(tenant, mode, right, ground)
+    how = How(wait=wait, json=json, quiet=quiet)
     with told():
         if file is not None:
-            _erase_file(installation, file, defaults, dry_run=dry_run, wait=wait, yes=yes, json=json)
+            _erase_file(installation, file, defaults, how, dry_run=dry_run, yes=yes)
             return
         identifiers = _identifiers(email, phone, user_id, identify)
         wish = _wish(defaults, identifiers, record, case, event_id)
@@ -105,7 +103,7 @@ def erase(
                 previews.show(installation, [wish], json=json)
                 return
             outcomes = _send(system, [wish])
-            _report(system, [wish], outcomes, wait=wait, json=json)
+            _report(system, [wish], outcomes, how)
 
 
 def _identifiers(
@@ -149,7 +147,7 @@ def _wish(
 
 
 def _erase_file(
-    installation: Installation, file: Path, defaults: Defaults, *, dry_run: bool, wait: bool, yes: bool, json: bool
+    installation: Installation, file: Path, defaults: Defaults, how: How, *, dry_run: bool, yes: bool
 ) -> None:
     items = [item for _, item in read_file(file, defaults)]
     wishes = [item for item in items if isinstance(item, Wish)]
@@ -158,12 +156,12 @@ def _erase_file(
         err.print(f"line {line.number}: {line.reason}", highlight=False)
     with installation.connected() as system:
         if dry_run:
-            previews.show(installation, wishes, json=json)
+            previews.show(installation, wishes, json=how.json)
             raise typer.Exit(Exit.PARTIAL if bad else Exit.OK)
         if wishes and not yes and not typer.confirm(f"Erase {len(wishes)} subjects ({defaults.mode.value})?", err=True):
             fail("nothing was sent")
         outcomes = _send_all(system, wishes)
-        _report(system, wishes, outcomes, wait=wait, json=json, bad=bad)
+        _report(system, wishes, outcomes, how, bad)
     refused = any(outcome.rejected or outcome.request is None for outcome in outcomes)
     raise typer.Exit(Exit.PARTIAL if bad or refused else Exit.OK)
 
@@ -208,16 +206,14 @@ def _report(
     system: Connected,
     wishes: Sequence[Wish],
     outcomes: Sequence[Outcome],
-    *,
-    wait: bool,
-    json: bool,
+    how: How,
     bad: Sequence[BadLine] = (),
 ) -> None:
     requests = [outcome.request for outcome in outcomes if outcome.request is not None]
-    if wait:
+    if how.wait:
         _wait_for_ends(system, requests)
     ends = {request: view.state for request in requests[:1000] if (view := system.queries.request(request))}
-    if json:
+    if how.json:
         print_json(
             {
                 "requests": [
@@ -234,20 +230,22 @@ def _report(
             }
         )
     else:
-        _tell(wishes, outcomes, ends)
+        _tell(wishes, outcomes, ends, quiet=how.quiet)
     if len(wishes) == 1 and outcomes[0].request is None:
         raise typer.Exit(Exit.FAILED)
 
 
-def _tell(wishes: Sequence[Wish], outcomes: Sequence[Outcome], ends: Mapping[str, State]) -> None:
+def _tell(wishes: Sequence[Wish], outcomes: Sequence[Outcome], ends: Mapping[str, State], *, quiet: bool) -> None:
     accepted = [outcome.request for outcome in outcomes if outcome.request is not None]
-    if len(wishes) == 1 and accepted:
+    if quiet:
+        for request in accepted:
+            sys.stdout.write(request + "\n")
+    elif len(wishes) == 1 and accepted:
         out.print(f"accepted as [bold]{accepted[0]}[/bold]", highlight=False)
         state = ends.get(accepted[0])
         end = getattr(state, "end", None)
         out.print(f"ended: {end.value}" if end else f"follow it with: oblio watch {accepted[0]}", highlight=False)
-        return
-    if len(wishes) > 1:
+    else:
         out.print(f"{len(accepted)} of {len(wishes)} accepted; see them with: oblio status", highlight=False)
     for number, outcome in enumerate(outcomes, 1):
         which = f"request {number}: " if len(wishes) > 1 else ""
@@ -271,186 +269,3 @@ def _wait_for_ends(system: Connected, requests: Sequence[str]) -> None:
             left = [r for r, view in views.items() if view is None or not (view.state.ended or view.state.parked)]
             progress.update(task, completed=len(requests) - len(left))
             time.sleep(0.1)
-
-
-# --- operations ----------------------------------------------------------------------------------------------------
-
-
-def cancel(
-    context: typer.Context,
-    request: RequestArgument,
-    reason: Reason = ReasonCode.OPERATOR_ERROR,
-    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="The subject took the request back.")] = False,
-    role: As = Role.PLATFORM,
-    json: JSON = False,
-) -> None:
-    """Cancel a request before its first purge; what is in the trash comes back."""
-    _operate(
-        context,
-        request,
-        role,
-        json,
-        lambda who, tenant: m.CancelOperation(
-            tenant=tenant, request=request, actor=who, role=role, reason=reason, withdrawn=withdrawn
-        ),
-    )
-
-
-def restore(
-    context: typer.Context,
-    request: RequestArgument,
-    reason: Reason = ReasonCode.SUBJECT_ASKED,
-    role: As = Role.PLATFORM,
-    json: JSON = False,
-) -> None:
-    """Bring back what a request has put into the trash."""
-    _operate(
-        context,
-        request,
-        role,
-        json,
-        lambda who, tenant: m.RestoreOperation(tenant=tenant, request=request, actor=who, role=role, reason=reason),
-    )
-
-
-def hold(
-    context: typer.Context,
-    request: RequestArgument,
-    code: Annotated[HoldCode, typer.Option(help="Ground of the hold.")] = HoldCode.LEGAL_CLAIM,
-    product: Annotated[str | None, typer.Option(help="Hold this product alone.")] = None,
-    review_in: Annotated[int, typer.Option(help="Days until the hold is to be reviewed.", min=1, max=3650)] = 90,
-    role: As = Role.COMPLIANCE,
-    json: JSON = False,
-) -> None:
-    """Stop a request on legal ground until the hold is released."""
-    review_on = (date.today() + timedelta(days=review_in)).isoformat()  # noqa: DTZ011  a date on the operator's calendar
-    _operate(
-        context,
-        request,
-        role,
-        json,
-        lambda who, tenant: m.HoldOperation(
-            tenant=tenant,
-            request=request,
-            actor=who,
-            role=role,
-            hold=new_hold_id(),
-            code=code,
-            review_on=review_on,
-            product=product,
-        ),
-    )
-
-
-def release(
-    context: typer.Context,
-    request: RequestArgument,
-    hold: Annotated[str | None, typer.Option(help="Which hold, if the request has several.")] = None,
-    reason: Reason = ReasonCode.COUNSEL_ASKED,
-    role: As = Role.COMPLIANCE,
-    json: JSON = False,
-) -> None:
-    """Release a hold, so that the request goes on."""
-    with told(), context.obj.connected() as system:
-        view = system.queries.request(request)
-        holds = [placed.hold for placed in view.state.holds] if view else []
-    if hold is None and len(holds) != 1:
-        fail(f"the request has {len(holds)} holds" + (f"; name one with --hold: {', '.join(holds)}" if holds else ""))
-    chosen = hold or holds[0]
-    _operate(
-        context,
-        request,
-        role,
-        json,
-        lambda who, tenant: m.ReleaseOperation(
-            tenant=tenant, request=request, actor=who, role=role, hold=chosen, reason=reason
-        ),
-    )
-
-
-def replay(
-    context: typer.Context,
-    request: RequestArgument,
-    product: Annotated[str, typer.Option(help="Whose step is to be tried again.")],
-    reason: Reason = ReasonCode.CAUSE_MENDED,
-    force: Annotated[bool, typer.Option("--force", help="Run it anew even where a receipt exists.")] = False,
-    ceiling: Annotated[int | None, typer.Option(help="Allow this many rows, for this step alone.", min=1)] = None,
-    role: As = Role.SRE,
-    json: JSON = False,
-) -> None:
-    """Try a parked or failing step again; what has worked is not done twice."""
-    _operate(
-        context,
-        request,
-        role,
-        json,
-        lambda who, tenant: m.ReplayOperation(
-            tenant=tenant,
-            request=request,
-            actor=who,
-            role=role,
-            product=product,
-            reason=reason,
-            force=force,
-            ceiling=ceiling,
-        ),
-    )
-
-
-def waive(
-    context: typer.Context,
-    request: RequestArgument,
-    product: Annotated[str, typer.Option(help="Whose step is given up.")],
-    reason: Reason,
-    role: As = Role.COMPLIANCE,
-    json: JSON = False,
-) -> None:
-    """Do without a product's step; the request will never be called complete without saying so."""
-    _operate(
-        context,
-        request,
-        role,
-        json,
-        lambda who, tenant: m.WaiveOperation(
-            tenant=tenant, request=request, actor=who, role=role, product=product, reason=reason
-        ),
-    )
-
-
-def _operate(
-    context: typer.Context, request: str, role: Role, json: bool, make: Callable[[str, str], m.AnyOperation]
-) -> None:
-    """Check against the present state, publish, and wait until the history has moved on."""
-    installation: Installation = context.obj
-    with told(), installation.connected() as system:
-        view = system.queries.request(request)
-        if view is None:
-            fail("no such request; `oblio status` lists them", Exit.NOT_FOUND)
-        state = view.state
-        operation: m.AnyOperation = make(acting(installation.keys, role).id, state.tenant)
-        try:
-            events = decide(state, Operate(operation), clock(), system.policy)
-        except NotPossible as error:
-            fail(error.advice)
-        if not events:
-            fail("that is so already; nothing was sent", Exit.OK)
-        system.client.operate([operation])
-        until = time.monotonic() + PATIENCE_S
-        while not (history := system.queries.history(request, after=state.n)) and time.monotonic() < until:
-            time.sleep(0.05)
-        if not history:
-            fail("it is on the log, but was not taken up in time; see whether `oblio dev` still runs")
-        after = system.queries.request(request)
-    if json:
-        print_json(
-            {
-                "request": request,
-                "stage": after.state.stage if after else None,
-                "events": [type(recorded.event).__struct_config__.tag for recorded in history],
-            }
-        )
-    else:
-        previews.story(history)
-
-
-__all__ = ["add_to", "table"]
