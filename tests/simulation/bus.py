@@ -7,7 +7,7 @@ silent past its session loses its partitions and does not know it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.transport import (
@@ -24,6 +24,9 @@ from schemas.transport import (
 )
 
 SESSION_MS = 10_000
+
+LIVELY_MS = 2_000
+"""Who polled within this time is taken to be alive while nothing is to do."""
 
 
 class Faults:
@@ -124,6 +127,20 @@ class MemoryBus:
         """When the next record becomes visible that is not yet."""
         later = [p.visible_at[-1] for ps in self.topics.values() for p in ps if p.records and p.visible_at[-1] > now]
         return min(later, default=None)
+
+    def wait(self, duration: int) -> None:
+        """Time passes in which nothing is to do: whoever is alive goes on saying so."""
+        for group in self.groups.values():
+            for name, seen in group.seen.items():
+                if seen + LIVELY_MS >= self.now():
+                    group.seen[name] = seen + duration
+
+    def lapses(self) -> Iterator[int]:
+        """When the sessions of silent members run out."""
+        for group in self.groups.values():
+            for seen in group.seen.values():
+                if seen + LIVELY_MS < self.now():
+                    yield seen + SESSION_MS + 1
 
     def _partitions(self, topic: str) -> list[Partition]:
         if topic not in self.topics:

@@ -139,9 +139,10 @@ def _rows(rng: random.Random, product: str, people: Sequence[Person]) -> dict[st
     rows = {}
     for place, person in enumerate(people):
         for n in range(rng.choice((0, 1, 3, 5))):
-            owners = person.all if product == "tickets" and n == 0 else frozenset(rng.sample(sorted(person.all), 2))
-            retained = rng.random() < 0.1
-            rows[f"{product}-{place}-{n}"] = Row(person.tenant, owners, START - DAY_MS, retained)
+            profile = product == "tickets" and n == 0
+            owners = person.all if profile else frozenset(rng.sample(sorted(person.all), 2))
+            retained = rng.random() < 0.1 and not profile
+            rows[f"{product}-{place}-{n}"] = Row(person.tenant, owners, START - DAY_MS, retained, profile)
     return rows
 
 

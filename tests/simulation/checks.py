@@ -250,7 +250,7 @@ class Checks:
             rows = self._world.disks[name].rows
             erased = [key for key, row in rows.items() if row.erased_by == id]
             if state.end in UNDONE:
-                hidden = [key for key, row in rows.items() if row.hidden_by == id]
+                hidden = [key for key, row in rows.items() if row.hidden_by == id and not row.erased_by]
                 if erased or (hidden and not _waived(history, name)):
                     raise Broken("what was cancelled is as it was", f"{name} {id[-4:]}")
             elif not step.waived:

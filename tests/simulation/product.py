@@ -41,6 +41,8 @@ class Row:
     owners: frozenset[Identifier]
     created: int
     retained: bool = False
+    profile: bool = False
+    """Says which identifiers are one person's."""
     hidden_by: str | None = None
     erased_by: str | None = None
 
@@ -152,7 +154,7 @@ class SimulatedProduct:
     # --- commands --------------------------------------------------------------------------------------------------
 
     def handle(self, records: Sequence[Record]) -> list[Message]:
-        self.worked += len(records)
+        self.worked += 1
         messages = []
         for record in records:
             _, command = codec.message_of(record)
@@ -233,7 +235,8 @@ class SimulatedProduct:
         """What the profiles say of whoever has a surrogate or an e-mail address of ``ids``."""
         if not self.kind.links:
             return ids
-        rows = [row for row in self.disk.rows.values() if row.tenant == tenant and row.owners & ids]
+        named = frozenset(each for each in ids if each.kind in self.kind.kinds)
+        rows = [row for row in self.disk.rows.values() if row.profile and row.tenant == tenant and row.owners & named]
         return ids.union(*(row.owners for row in rows if not row.erased_by))
 
     def _probe(self, command: m.Command, to: m.Address, subject: m.SealedSubject) -> m.Ack:
@@ -380,7 +383,7 @@ class SimulatedProduct:
     # --- stops -----------------------------------------------------------------------------------------------------
 
     def stop(self, records: Sequence[Record]) -> list[Message]:
-        self.worked += len(records)
+        self.worked += 1
         messages = []
         for record in records:
             _, message = codec.message_of(record)
