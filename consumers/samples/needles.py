@@ -92,7 +92,8 @@ def _stands_alone(text: str, start: int, end: int, kind: str) -> bool:
         longer_left = bool(before) and (before in "._+-" or before.isalnum())
         longer_right = after in {".", "-"} and beyond.isalnum()
     else:
-        longer_left, longer_right = before.isalnum(), False
+        longer_left = before.isalnum() and kind != "phone"  # a number's + parts it from what stands before
+        longer_right = False
     return not (longer_left or longer_right or after.isalnum() or after == "_")
 
 

@@ -59,9 +59,16 @@ def remains(stores: SampleStores, subjects: Sequence[Subject]) -> tuple[Finding,
 
 
 def counterparts(stores: SampleStores, subjects: Sequence[Subject]) -> tuple[Finding, ...]:
-    """Every place where another tenant has an e-mail or a phone of ``subjects``: these must survive an erasure."""
-    hits = _search(stores, needles_of(subjects, ("email", "phone")))
-    return _summed(hit for hit in hits if hit.tenant not in {None, hit.needle.tenant})
+    """Every place where another tenant has an e-mail or a phone of ``subjects``: these must survive an erasure.
+
+    What belongs to one of ``subjects`` there as well is left out. A number may still fall when one of them had quoted
+    the other person of that address in words of their own, which rightly go with them.
+    """
+    needles = needles_of(subjects, ("email", "phone"))
+    theirs = {(needle.tenant, needle.text) for needle in needles}
+    hits = _search(stores, needles)
+    others = (hit for hit in hits if hit.tenant is not None and (hit.tenant, hit.needle.text) not in theirs)
+    return _summed(others)
 
 
 def links(stores: SampleStores, subjects: Sequence[Subject]) -> tuple[Finding, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import cycle, islice
 from types import ModuleType
 from typing import Any
 
@@ -58,14 +58,21 @@ class SampleWorld:
     def choose(self, count: int) -> tuple[Subject, ...]:
         """``count`` of :meth:`everywhere`: of both tenants in turn, beginning with a twin if there is one.
 
+        No two of them share an e-mail or a phone, so each twin's counterpart at the other tenant is a bystander.
+
         Raises ``ValueError`` if there are not so many.
         """
         first = [*self.twins(), *(subject for subject in self.everywhere() if not subject.email_elsewhere)]
         tenants = sorted(TENANTS, key=lambda tenant: bool(first) and tenant != first[0].tenant)
-        in_turn = zip_longest(*([subject for subject in first if subject.tenant == tenant] for tenant in tenants))
-        chosen = [subject for turn in in_turn for subject in turn if subject is not None][:count]
-        if len(chosen) < count:
-            raise ValueError("not so many subjects have data in every product")
+        chosen: list[Subject] = []
+        taken: set[str] = set()
+        for tenant in islice(cycle(tenants), count):
+            free = (one for one in first if one.tenant == tenant and taken.isdisjoint((one.phone, *one.emails)))
+            subject = next(free, None)
+            if subject is None:
+                raise ValueError("not so many subjects have data in every product")
+            chosen.append(subject)
+            taken |= {subject.phone, *subject.emails}
         return tuple(chosen)
 
     def _has_all(self, subject: Subject) -> bool:

@@ -162,6 +162,7 @@ def test_a_recording_left_behind_is_found(own: SampleStores, world: SampleWorld)
         ("phone", "+39310123", "tel:+39310123", True),
         ("phone", "+39310123", "+393101234", False),
         ("phone", "+39310123", "39310123", False),
+        ("phone", "+39310123", "ICMT+39310123", True),
         ("ip", "100.64.0.1", "from 100.64.0.1.", True),
         ("ip", "100.64.0.1", "100.64.0.12", False),
         ("ip", "100.64.0.1", "1100.64.0.1", False),
