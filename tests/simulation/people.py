@@ -33,7 +33,8 @@ ACTOR: dict[str, Any] = {"actor": "actor-0123456789ab", "role": Role.SRE}
 WHY: dict[str, Any] = {"reason": ReasonCode.OTHER}
 PATIENCE = 3
 """How often the operator tries a step again before doing without it."""
-MOST_DECISIONS = 200
+EVERY = 10 * MINUTE
+"""How often the operator looks at what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Operator:
         self._rng: random.Random = world.rng
         self._plan = Plan()
         self._tries: dict[tuple[str, str], int] = {}
-        self._decisions = 0
+        self._tends_at = world.setting.calm_at
         span = world.setting.calm_at - START
         for _ in range(self._rng.choice((0, 2, 4, 8))):
             self._plan.at(START + self._rng.choice((self._rng.randint(0, span), self._rng.randint(0, 30_000))), self._any)
@@ -166,14 +167,29 @@ class Operator:
 
     @property
     def next(self) -> int | None:
-        return self._plan.due[-1][0] if self._plan.due else None
+        if self._plan.due:
+            return self._plan.due[-1][0]
+        return self._tends_at if self.waits else None
 
     def turn(self) -> bool:
         due, worked = self._plan.due, False
         while due and due[-1][0] <= self._world.clock:
             due.pop()[2]()
             worked = True
+        if self.waits and self._tends_at <= self._world.clock:
+            self._tends_at = self._world.clock + EVERY
+            self._tend()
+            return True
         return worked
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits for somebody who will see to it."""
+        if not self._world.calm:
+            return False
+        tables = self._world.store.tables
+        states = tables.requests.values()
+        return bool(tables.brakes) or any(not state.ended and (state.holds or state.parked) for state in states)
 
     # --- at random -------------------------------------------------------------------------------------------------
 
@@ -212,11 +228,8 @@ class Operator:
 
     # --- in the end ------------------------------------------------------------------------------------------------
 
-    def tend(self) -> bool:
-        """See to all that waits for somebody; whether there was anything."""
-        if self._decisions > MOST_DECISIONS:
-            return False
-        before = self._decisions
+    def _tend(self) -> None:
+        """See to all that waits for somebody."""
         for tenant, product in sorted(self._world.store.tables.brakes):
             self._brake(False, tenant or None, product or None)
         for id, state in sorted(self._world.store.tables.requests.items()):
@@ -228,7 +241,6 @@ class Operator:
             for name, step in sorted(state.steps.items()):
                 if step.status is StepStatus.PARKED:
                     self._operate(self._decide(id, name, common))
-        return self._decisions > before
 
     def _decide(self, id: str, product: str, common: dict[str, Any]) -> m.AnyOperation:
         tries = self._tries[id, product] = self._tries.get((id, product), 0) + 1
@@ -250,6 +262,5 @@ class Operator:
         self._send(INSTALLATION, m.BrakeOperation(stopped=stopped, tenant=tenant, product=product, **ACTOR, **WHY))
 
     def _send(self, key: str, operation: m.AnyOperation | m.BrakeOperation) -> None:
-        self._decisions += 1
         signer = self._world.keys.operators["cli.1"]
         self._world.bus.publish([codec.pack(Topic.OPERATIONS, key, operation, SOURCE, signer=signer)])

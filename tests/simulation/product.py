@@ -6,7 +6,7 @@ loop around it is the real one (:class:`consumers.runner.Loop`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from schemas.codes import Evidence, FailureCode, Outcome, Phase
 from schemas.identifiers import Identifier, IdentifierKind
 from schemas.sealing import SharedKey, ack_context, brake_content, command_content, command_context, digest, stop_content
 from schemas.topics import Topic
-from schemas.transport import Bus, Message, Record, TopicPartition
+from schemas.transport import Bus, BusError, Message, Reader, Record, TopicPartition
 
 SURROGATES = frozenset({IdentifierKind.USER_ID})
 """Never given to another person, so that no cut-off is needed."""
@@ -116,25 +116,37 @@ class SimulatedProduct:
         self.disk = disk
         self._keys = keys
         self._around = around
-        group = group_of(kind.name)
-        member = f"{kind.name}-1"
-        self._commands = Loop(self, bus, Topic.COMMANDS, group, obey=self.handle, member=member)  # type: ignore[arg-type]
-        self._stops = Loop(self, bus, Topic.STOPS, group + ".stops", obey=self.stop, member=member)  # type: ignore[arg-type]
-        self._read_commands = bus.reader(group, [Topic.COMMANDS.value], member)
-        self._read_stops = bus.reader(group + ".stops", [Topic.STOPS.value], member)
+        self._bus = bus
+        self._loops = {
+            topic: Loop(self, bus, topic, self._group(topic), obey=obey, member=f"{self.name}-1")  # type: ignore[arg-type]
+            for topic, obey in ((Topic.COMMANDS, self.handle), (Topic.STOPS, self.stop))
+        }
+        self._readers: dict[Topic, Reader] = {}
         self.worked = 0
+
+    def _group(self, topic: Topic) -> str:
+        return group_of(self.name) + (".stops" if topic is Topic.STOPS else "")
 
     def commands_turn(self) -> bool:
         """One turn of the loop over commands; whether it did anything."""
-        return self._turn(lambda: self._commands.turn(self._read_commands))
+        return self._turn(Topic.COMMANDS)
 
     def stops_turn(self) -> bool:
         """One turn of the loop over stops."""
-        return self._turn(lambda: self._stops.turn(self._read_stops))
+        return self._turn(Topic.STOPS)
 
-    def _turn(self, turn: Callable[[], None]) -> bool:
+    def _turn(self, topic: Topic) -> bool:
+        """As :meth:`consumers.runner.Loop.run` does it: after a failure of the log, with a new reader."""
         before = self.worked
-        turn()
+        loop = self._loops[topic]
+        if topic not in self._readers:
+            self._readers[topic] = self._bus.reader(self._group(topic), [topic.value], f"{self.name}-1")
+            loop._generation = 0
+        try:
+            loop.turn(self._readers[topic])
+        except BusError:
+            self._readers.pop(topic).close()
+            return True
         return self.worked > before
 
     # --- what the loop asks of a product ---------------------------------------------------------------------------

@@ -136,10 +136,8 @@ class World(Faults):
         """Nobody has anything to do now: let time pass until somebody has."""
         moments = [moment for moment in self._moments() if moment > self.clock]
         if not moments:
-            return self.operator.tend() if self.calm else False
+            return False
         following = min(moments)
-        if self.calm and following > self.clock + HOUR and self.operator.tend():
-            return True
         self.bus.wait(following - self.clock)
         self.clock = following
         return True
@@ -171,8 +169,6 @@ class World(Faults):
             if process.lives == life:
                 self._die(process)
             return True
-        except BusError:
-            return True
         finally:
             self._acting.pop()
             process.busy.discard(n)
@@ -186,7 +182,7 @@ class World(Faults):
         self.say("dies")
         process.up = False
         process.loops = []
-        process.starts_at = self.clock + self.rng.choice((0, 1_000, 30_000, 10 * MINUTE, 3 * HOUR))
+        process.starts_at = self.clock + min(self.rng.choice((0, 1_000, 30_000, 10 * MINUTE, 3 * HOUR)), max(0, self.setting.calm_at - self.clock))
 
     # --- processes -------------------------------------------------------------------------------------------------
 
