@@ -79,7 +79,7 @@ class World(Faults):
         self.rounds = 0
         self.faults_left = self.setting.faults
         self._tell = tell
-        self._acting: list[Process] = []
+        self._acting: list[Process | None] = []
         self._depth = 0
         self.keys = KeyRing(_KEYS)
         self.bus = MemoryBus({t.topic.value: self.setting.shards if t.sharded else 2 for t in TOPICS}, self.now, self)
@@ -103,7 +103,8 @@ class World(Faults):
     def say(self, text: str) -> None:
         """A line of the story, where somebody listens."""
         if self._tell is not None:
-            who = self._acting[-1].name if self._acting else "-"
+            process = self._acting[-1] if self._acting else None
+            who = process.name if process is not None else "-"
             self._tell(f"{(self.clock - START) / 1000:>12.3f}  {who:<9} {text}")
 
     # --- running ---------------------------------------------------------------------------------------------------
@@ -125,7 +126,9 @@ class World(Faults):
         """Everybody who can has one turn, in any order; whether anybody did anything."""
         self.rounds += 1
         self.clock += self.rng.randint(1, 20)
+        self._acting.append(None)  # people are no process: nothing of what may happen to one happens to them
         worked = self.platform.turn() | self.operator.turn()
+        self._acting.pop()
         loops = [(process, n) for process in self.processes for n in range(2)]
         self.rng.shuffle(loops)
         for process, n in loops:
@@ -220,9 +223,9 @@ class World(Faults):
         return True
 
     def point(self, name: str) -> None:
-        if not self._acting:
+        process, rates = self._acting[-1] if self._acting else None, self.setting.rates
+        if process is None:
             return
-        process, rates = self._acting[-1], self.setting.rates
         if self._dead(process):
             raise Crash
         often = 0.1 if name in IDLE else 1.0
@@ -268,7 +271,8 @@ class World(Faults):
         return 0
 
     def appended(self, asked: int) -> int:
-        return self.rng.randint(0, asked - 1) if asked and self._acting and self._strikes(self.setting.rates.error) else asked
+        by_process = bool(self._acting) and self._acting[-1] is not None
+        return self.rng.randrange(asked) if asked and by_process and self._strikes(self.setting.rates.error) else asked
 
     def slipped(self, size: int) -> int:
         # What is skipped at the very end of a partition shows only with the next record.
