@@ -6,6 +6,7 @@ topic of the rejected, by class, code and position alone.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ def rejection(record: Record, refusal: codec.Rejection, source: str) -> Message:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        at=record.timestamp_ms,
+        at=record.timestamp_ms or time.time_ns() // 1_000_000,
         field=refusal.field,
     )
     return codec.pack(Topic.REJECTED, str(uuid.uuid4()), rejected, source)

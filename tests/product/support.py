@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
 import time
 import uuid
@@ -25,6 +27,7 @@ from schemas.topics import Topic
 from schemas.transport import Message, Record
 
 ZERO = "A" * 43
+NOW = 1_800_000_000_000
 LATER = 4_000_000_000_000  # 2096: no test command expires by itself
 KEY = SharedKey("orchestrator.test.1", b"k" * 32)
 LOCAL = SharedKey("local.test.1", b"l" * 32)
@@ -51,8 +54,8 @@ def settings(stores: SampleStores, product: str, **more: object) -> ProductSetti
         "files": stores.objects,
         "folder": str(stores.log_folder),
     }
-    values = {"lease_s": 0.1, "backoff_s": 0.005, "progress_s": 0.0, **more}
-    return ProductSettings(addresses=addresses, keys=(KEY,), local=LOCAL, **values)
+    values = {"keys": (KEY,), "local": LOCAL, "lease_s": 0.1, "backoff_s": 0.005, "progress_s": 0.0, **more}
+    return ProductSettings(addresses=addresses, **values)
 
 
 @dataclass
@@ -65,7 +68,8 @@ class World:
     def product(self, name: str, *, map_: DataMap | None = None, more: dict | None = None, **options: object) -> Product:
         """A new worker of the product, as after a restart."""
         product = Product(map_ or data_map(name), settings(self.stores, name, **(more or {})), **options)
-        product.install()
+        if name not in {other.name for other in self.made}:
+            product.install()
         self.made.append(product)
         return product
 
@@ -135,7 +139,7 @@ def records(*messages: object, topic: Topic = Topic.COMMANDS, first: int = 0) ->
     found = []
     for offset, message in enumerate(messages, first):
         packed = codec.pack(topic, "key", message, "/orchestrator")
-        found.append(Record(topic.value, 0, offset, packed.key, packed.value, packed.headers, 1))
+        found.append(Record(topic.value, 0, offset, packed.key, packed.value, packed.headers, NOW))
     return found
 
 
@@ -144,7 +148,7 @@ def acks(messages: Iterable[Message]) -> list[Ack]:
     found = []
     for message in messages:
         if message.topic == Topic.ACKS.value:
-            envelope, ack = codec.message_of(Record(message.topic, 0, 0, message.key, message.value, message.headers, 1))
+            envelope, ack = codec.message_of(Record(message.topic, 0, 0, message.key, message.value, message.headers, NOW))
             envelope.verify(KEY)
             assert isinstance(ack, Ack)
             assert all(counts.add_up for counts in ack.counts.values())
@@ -201,3 +205,30 @@ def crashing(at: int) -> Callable[[str], None]:
 
 def totals(counts: dict[str, Counts]) -> dict[str, int]:
     return {name: n.found for name, n in counts.items()}
+
+
+def state(world: World, product: str) -> dict[str, str]:
+    """Digests of everything a product's stores hold; two equal ones are the same data."""
+    found: dict[str, str] = {}
+    with world.stores.cursor(product) as cursor:
+        cursor.execute("select table_name from information_schema.tables where table_schema = 'public' order by 1")
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {table} t")
+            found[table] = cursor.fetchone()[0]
+    if product in ("tickets", "voice"):
+        objects = [key for key in world.stores.object_store.list() if key.startswith(product)]
+        found["objects"] = hashlib.sha256(repr(objects).encode()).hexdigest()
+    if product == "logs":
+        for path in sorted(world.stores.log_folder.iterdir()):
+            raw = path.read_bytes()
+            found[path.name] = hashlib.sha256(gzip.decompress(raw) if path.suffix == ".gz" else raw).hexdigest()
+    return found
+
+
+def left_over(product: Product) -> dict[str, int]:
+    """Rows in the kernel's working tables."""
+    with product.holdings.home.connect() as connection:
+        return {
+            table: connection.exec_driver_sql(f"select count(*) from oblio.{table}").scalar_one()
+            for table in ("plans", "trash")
+        }
