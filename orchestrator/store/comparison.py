@@ -9,8 +9,9 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from orchestrator.store import replay
 from orchestrator.store import rows as r
-from orchestrator.store.replay import PAGE, folded, ids_after, installation
+from orchestrator.store.replay import folded, ids_after, installation
 from orchestrator.store.store import Store
 from orchestrator.store.tables import SCHEMA
 from schemas.events import INSTALLATION
@@ -43,7 +44,7 @@ def compare(store: Store, progress: Progress = lambda _: None) -> Iterator[Diffe
     while True:
         with database.connect() as connection:
             ids = ids_after(connection, low)
-            high = ids[-1] if len(ids) == PAGE else None
+            high = ids[-1] if len(ids) == replay.PAGE else None
             found = list(_compare_range(connection, store.shards, (low, high), ids))
             if low is None:
                 found += _compare_brakes(connection)

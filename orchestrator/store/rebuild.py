@@ -16,10 +16,10 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from orchestrator.store import install, tables, unit
+from orchestrator.store import install, replay, tables, unit
 from orchestrator.store import rows as r
 from orchestrator.store.database import execute_rows
-from orchestrator.store.replay import PAGE, folded, installation, pages
+from orchestrator.store.replay import folded, installation, pages
 from orchestrator.store.store import Store
 from orchestrator.store.tables import SCHEMA, TableKind
 from schemas.events import INSTALLATION
@@ -218,7 +218,7 @@ def _clear(connection: Connection) -> None:
 def _catch_up(store: Store, tally: _Tally) -> int:
     """Fold again what was noted; how many streams that were."""
     with store.database.begin() as connection:
-        return _drain(connection, store.shards, tally, PAGE)
+        return _drain(connection, store.shards, tally, replay.PAGE)
 
 
 def _drain(connection: Connection, shards: int, tally: _Tally, limit: int | None) -> int:

@@ -110,6 +110,7 @@ class House:
         self.client = Client(self.bus, self.keys)
         self.engine = self.new_engine("o1")
         self.products = {name: ScriptedProduct(name, self.bus, self.keys, answer) for name in self.policy.products}
+        self.work()  # the first look joins the group, and brings nothing
 
     def _engine(self, role: str | None = None) -> sa.Engine:
         engine = connect(self.url, pool_size=4, role=role)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from orchestrator.keys import KeyRing
 from orchestrator.timekeeper import group_of
 from schemas import codec
 from schemas import messages as m
-from schemas.codes import Evidence, Outcome
+from schemas.codes import Evidence, FailureCode, Outcome
 from schemas.sealing import command_content, digest, stop_content
 from schemas.topics import Topic
-from schemas.transport import Bus
+from schemas.transport import Bus, Record, TopicPartition
 
 Answer = Callable[[m.Command, m.Address], m.Ack | None]
 
@@ -33,6 +36,24 @@ def done(command: m.Command, to: m.Address) -> m.Ack:
         map=digest(b"map"),
         receipt=digest(b"receipt"),
     )
+
+
+def failing(code: str, *, times: int = 1_000_000, dataset: str | None = None) -> Answer:
+    """Fail each step so many times, then be honest."""
+    failed: Counter[str] = Counter()
+
+    def answer(command: m.Command, to: m.Address) -> m.Ack:
+        failed[command.request] += 1
+        if failed[command.request] > times:
+            return done(command, to)
+        failure = m.Failure(code=FailureCode(code), dataset=dataset)
+        return replace(done(command, to), outcome=Outcome.FAILED, counts={}, failure=failure, map=None, receipt=None)
+
+    return answer
+
+
+def silent(command: m.Command, to: m.Address) -> None:
+    """Read the command, and answer nothing: the acknowledgement was lost."""
 
 
 class ScriptedProduct:
@@ -62,7 +83,7 @@ class ScriptedProduct:
                     self.seen.append(command)
                     self._send(self.answer(command, to))
         self._commands.commit({_at(record): record.offset + 1 for record in batch.records})
-        return len(batch.records) or int(batch.generation > 0 and not batch.records and not self.seen)
+        return len(batch.records)
 
     def _read_stops(self) -> int:
         batch = self._stops.poll(500, 0)
@@ -92,8 +113,5 @@ class ScriptedProduct:
             self._bus.publish([codec.pack(Topic.ACKS, ack.request, ack, f"/products/{self.name}", signer=signer)])
 
 
-def _at(record: object) -> object:
-    from schemas.transport import Record, TopicPartition
-
-    assert isinstance(record, Record)
+def _at(record: Record) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)

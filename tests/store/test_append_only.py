@@ -29,9 +29,11 @@ def populated(house: House) -> House:
 
 def refused(engine: sa.Engine, *statements: str) -> str:
     """The SQLSTATE with which the last statement fails."""
-    with pytest.raises(sa.exc.DBAPIError) as error, engine.begin() as connection:
-        for statement in statements:
+    with engine.connect() as connection:
+        for statement in statements[:-1]:
             connection.execute(sa.text(statement))
+        with pytest.raises(sa.exc.DBAPIError) as error:
+            connection.execute(sa.text(statements[-1]))
     return str(error.value.orig.pgcode)
 
 
