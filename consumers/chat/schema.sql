@@ -2,7 +2,8 @@
 --
 -- messages and session_participants have no tenant of their own: they reach it by their session.
 -- A subject is a visitor known by user id (when signed in), by e-mail or by phone; one person may have been several
--- visitors (one per browser). A subject may also write in somebody else's session, as an invited participant.
+-- visitors (one per browser). A subject may also write in somebody else's session, as an invited participant; its host
+-- then quotes the guest's address.
 
 create table agents (
     id          uuid        primary key,
