@@ -190,7 +190,8 @@ class Checks:
             raise Broken("what is held is not dispatched", name)
         if phase in EFFECTS:
             wave = state.steps[name].wave
-            if any(step.wave < wave and step.status not in FINISHED for step in state.steps.values()):
+            before = [step for step in state.steps.values() if step.wave < wave and step.epoch == 1]
+            if any(step.status not in FINISHED for step in before):  # what is done once more by force is out of turn
                 raise Broken("a wave waits for the one before", name)
 
     def _rising(self, seqs: Counter[str], name: str, seq: int) -> None:

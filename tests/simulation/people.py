@@ -74,11 +74,13 @@ class Platform:
         self._plan = Plan()
         self.askings: list[Asking] = []
         span = world.setting.calm_at - START
-        for n in range(self._rng.choice((1, 2, 3, 4))):
-            self._submission(n, START + self._rng.randint(0, span // 2))
+        width = self._rng.choice((100, 5_000, MINUTE, span // 2))
+        for n in range(self._rng.choice((1, 2, 3, 3, 4, 5))):
+            self._submission(n, START + self._rng.randint(0, width))
         for n in range(self._rng.choice((0, 1, 2))):
             self._plan.at(START + self._rng.randint(0, span), lambda n=n: self._newcomer(n))  # type: ignore[misc]
         self._plan.ordered()
+        self.moments = list(self._plan.due)
 
     @property
     def next(self) -> int | None:
@@ -97,7 +99,7 @@ class Platform:
         rng = self._rng
         person = rng.choice(self._world.setting.people)
         records = self._records(person) if rng.random() < 0.15 else None
-        given = frozenset() if records else frozenset(rng.sample(sorted(person.all), rng.choice((1, 1, 2, 3))))
+        given = frozenset() if records else frozenset(rng.sample(sorted(person.all), rng.choice((1, 2, 3, 3))))
         asking = Asking(person, f"e{n}", given, records, rng.choice((Mode.PURGE, Mode.PURGE, Mode.TRASH)))
         right = rng.choice((Right.ERASURE, Right.ERASURE, Right.HOUSEKEEPING))
         received = START - rng.choice((0, 1, 29)) * DAY_MS
@@ -161,8 +163,10 @@ class Operator:
         self._tries: dict[tuple[str, str], int] = {}
         self._tends_at = world.setting.calm_at
         span = world.setting.calm_at - START
-        for _ in range(self._rng.choice((0, 2, 4, 8))):
-            self._plan.at(START + self._rng.choice((self._rng.randint(0, span), self._rng.randint(0, 30_000))), self._any)
+        begun = [moment for moment, *_ in world.platform.moments]
+        for _ in range(self._rng.choice((0, 2, 5, 10))):
+            after = self._rng.choice((500, 5_000, MINUTE, 10 * MINUTE, span))
+            self._plan.at(min(self._rng.choice(begun) + self._rng.randint(0, after), START + span), self._any)
         self._plan.ordered()
 
     @property
