@@ -93,6 +93,9 @@ def _end(state: State) -> End:
 def _undo(state: State) -> e.AnyEvent | None:
     """Cancel and restore: every effect in flight has stopped, now what may be in the trash comes back."""
     assert state.undo is not None
+    if state.behind:
+        # It keeps its place: whoever is behind it waits for it alone, and would run beside those before it.
+        return None
     end = End.WITHDRAWN if state.undo.withdrawn else End.CANCELLED
     if state.stage is Stage.RESTORING:
         return e.Ended(end=end, restored=_restored(state)) if _all_finished(state) else None

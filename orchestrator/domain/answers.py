@@ -146,8 +146,9 @@ def _failed(state: State, ack: Ack, failure: Failure, now: int, policy: Policy) 
     if ack.seq != step.seq or step.stop_at is not None:
         return []
     if step.status is StepStatus.PARKED:
-        # Given up for want of an answer; here it is. Where the identifiers are gone, that is the graver reason.
-        return [_parked(ack, failure)] if step.unanswered and not state.vault_gone else []
+        # Given up for want of an answer; here it is.
+        silent = step.failure is not None and step.failure.code is FailureCode.TIMED_OUT
+        return [_parked(ack, failure)] if silent else []
     if step.status not in IN_FLIGHT and step.status is not StepStatus.TIMED_OUT:
         return []
     retry = policy.product(ack.product).retry

@@ -98,7 +98,7 @@ def _dispatched(state: State, event: e.Dispatched, at: int) -> State:
             seq=seq,
             attempt=attempt,
             begun=True,
-            unanswered=True,
+            may_act=True,
             cutoff_at=step.cutoff_at or at,
             timeout_at=event.timeout_at,
             expires_at=event.expires_at,
@@ -135,18 +135,18 @@ def _succeeded(state: State, event: e.Succeeded) -> State:
         case Phase.RESOLVE:
             pass
     # What is done needs no stop: the product has answered for all that it did.
-    return onward(_with(state, event.step, **_ANSWERED, **_UNSTOPPED, **changes))
+    return onward(_with(state, event.step, **_SETTLED, **changes))
 
 
-_ANSWERED = {"unanswered": False, "timeout_at": None, "expires_at": None, "retry_at": None}
-"""The product has given its last word on the command that is out."""
+_UNTIMED: dict[str, Any] = {"timeout_at": None, "expires_at": None, "retry_at": None}
+"""Nothing is waited for in this try."""
 
-_UNSTOPPED = {"stop_at": None, "stop_seq": 0, "stop_since": None}
+_SETTLED: dict[str, Any] = _UNTIMED | {"may_act": False, "stop_at": None, "stop_seq": 0, "stop_since": None}
+"""The product will not act on anything that is out any more, so no stop is wanted either."""
 
 
 def _failed(state: State, event: e.Failed) -> State:
     step = state.steps[event.step]
-    changes: dict[str, Any] = {**_ANSWERED, "retry_at": event.retry_at}
     return _with(
         state,
         event.step,
@@ -154,7 +154,7 @@ def _failed(state: State, event: e.Failed) -> State:
         spent=event.attempt if event.counted else step.spent,
         setbacks=0 if event.counted else step.setbacks + 1,
         failure=event.failure,
-        **changes,
+        **_UNTIMED | {"retry_at": event.retry_at},
     )
 
 
@@ -164,16 +164,13 @@ def _timed_out(state: State, event: e.TimedOut) -> State:
         event.step,
         status=StepStatus.TIMED_OUT,
         spent=event.attempt,
-        timeout_at=None,
-        expires_at=None,
-        retry_at=event.retry_at,
+        **_UNTIMED | {"retry_at": event.retry_at},
     )
 
 
 def _parked(state: State, event: e.Parked) -> State:
     step = state.steps[event.step]
     silent = event.failure.code is FailureCode.TIMED_OUT
-    changes: dict[str, Any] = {**_ANSWERED, "unanswered": step.unanswered and silent}
     return _with(
         state,
         event.step,
@@ -181,7 +178,7 @@ def _parked(state: State, event: e.Parked) -> State:
         spent=event.attempt,
         failure=event.failure,
         earlier=step.failure if silent else None,
-        **changes,
+        **_UNTIMED,
     )
 
 
@@ -229,17 +226,16 @@ def _replayed(state: State, event: e.Replayed) -> State:
             ceiling=ceiling,
         )
     # The product may still act on the last command of the epoch before: a hold has to stop that, too.
-    fresh = replace(
-        again(step, event.phase, event.epoch, StepStatus.READY), ceiling=ceiling, unanswered=step.unanswered
-    )
+    fresh = replace(again(step, event.phase, event.epoch, StepStatus.READY), ceiling=ceiling, may_act=step.may_act)
     state = replace(state, steps={**state.steps, event.step: fresh})
     back = event.phase is Phase.PURGE and state.stage in (Stage.SETTLING, Stage.PROBING)
     return back_to_purge(state) if back else state
 
 
 def _waived(state: State, event: e.Waived) -> State:
-    waived: dict[str, Any] = {**_ANSWERED, **_UNSTOPPED}
-    return onward(_with(state, event.step, status=StepStatus.WAIVED, waived=event.phase is not Phase.RESOLVE, **waived))
+    return onward(
+        _with(state, event.step, status=StepStatus.WAIVED, waived=event.phase is not Phase.RESOLVE, **_SETTLED)
+    )
 
 
 def _evidence_noted(state: State, event: e.EvidenceNoted) -> State:
@@ -273,8 +269,7 @@ def _stopped(state: State, event: e.Stopped) -> State:
     """The step is as before its dispatch, save for what had been done by then."""
     step = state.steps[event.step]
     status = StepStatus.PARKED if step.status is StepStatus.PARKED else StepStatus.READY
-    stopped: dict[str, Any] = {**_ANSWERED, **_UNSTOPPED}
-    return _with(state, event.step, status=status, found=step.found or _found(event.counts), **stopped)
+    return _with(state, event.step, status=status, found=step.found or _found(event.counts), **_SETTLED)
 
 
 def _trashed(state: State, event: e.Trashed) -> State:

@@ -99,8 +99,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Failures in a row that used up no attempt; the wait grows with them."""
     begun: bool = False
     """A command of this phase and epoch went out: from then on acks of it count."""
-    unanswered: bool = False
-    """The product may still act on its last command: nothing final was heard of it, in time or late."""
+    may_act: bool = False
+    """A command is out that may have effects yet: its product has neither succeeded nor obeyed a stop. A failure is not
+    its last word, since the command may lie in the log twice (published again after a crash)."""
     cutoff_at: Millis | None = None
     """The time of the phase's first dispatch; reusable identifiers reach nothing younger."""
     timeout_at: Millis | None = None

@@ -88,7 +88,7 @@ def test_looking_needs_no_waves():
 
 def test_a_waived_step_holds_up_no_wave():
     told = Told(WAVES, grace=0).tell("accept", "go", "tickets done", "chat failed denied")
-    assert told.said("waive chat") == ["chat waived"]
+    assert told.said("waive chat") == ["stop: chat 2", "chat waived"]
     assert told.said("go") == ["purge out: profile 1/1"]
 
 

@@ -88,10 +88,10 @@ def test_a_waived_step_is_not_replayed():
 
 
 def test_a_replayed_step_stays_held():
-    told = parked().tell("hold", "replay tickets")
+    told = parked().tell("hold", "tickets stopped", "replay tickets")
     assert told.said("go") == []
     told.tell("release")
-    assert told.said("go") == ["purge out: tickets 2/1"]
+    assert told.said("go") == ["purge out: tickets 3/1"]
 
 
 def test_a_forced_replay_while_a_later_wave_is_under_way():
