@@ -24,6 +24,7 @@ IP_ADDRESS = (
 )
 """Any IPv4 or IPv6 address."""
 
+_NO_SEPARATORS = dict.fromkeys(map(ord, SEPARATORS))
 _BETWEEN = r"[ \t\r\n\u00a0().\/-]{0,3}"
 _SPECIAL = re.compile(r"([^\w\s])", re.ASCII)
 
@@ -33,7 +34,7 @@ def mention_pattern(kind: str, value: str) -> str:
     if kind == "email":
         local, _, domain = value.rpartition("@")
         return rf"(?<![\w.+-]){_escape(local)}(?:@|%40){_escape(domain)}(?!\w|[.-]\w)"
-    if kind == "phone":
+    if kind == "phone" and value.removeprefix("+").isascii() and value.removeprefix("+").isdigit():
         digits = _BETWEEN.join(value.removeprefix("+"))
         return rf"(?<![\d+])(?:\+|00|%2B)?{_BETWEEN}{digits}(?!\d)"
     return rf"(?<![\w-]){_escape(value)}(?![\w-])"
@@ -59,7 +60,7 @@ def hints(identifiers: Mapping[str, Iterable[str]], kinds: Iterable[str]) -> lis
     The text is to be in lower case with ``%40`` as ``@`` and, for phones, without :data:`SEPARATORS`.
     """
     found = [
-        value.removeprefix("+") if kind == "phone" else value.lower()
+        value.removeprefix("+").translate(_NO_SEPARATORS) if kind == "phone" else value.lower()
         for kind in kinds
         for value in identifiers.get(kind, ())
     ]

@@ -15,7 +15,6 @@ from consumers.maps_model import (
     By,
     Condition,
     DataMap,
-    Join,
     Of,
     Operator,
     SqlDataset,
@@ -86,31 +85,50 @@ class Members:
         self._sources: dict[tuple[Any, ...], Source] = {}
         self._mentions: dict[tuple[Mode, tuple[str, ...]], Mention] = {}
         self._constants: dict[str, Any] = {}
+        self._shared: dict[str, str] = {}
+        """Members of datasets on which others depend, by dataset, in the order in which they must be written."""
 
-    def _members(self, name: str, select: Sequence[str], extra: Sequence[str] = (), *, mentions: bool = False) -> str:
+    def _members(self, name: str, select: Sequence[str], extra: Sequence[str] = ()) -> str:
         """(ordinal, tenant, c…) of the rows of a dataset, with ``select`` (in terms of ``d``) as c0, c1 and so on."""
         dataset = self._dataset(name)
-        claims = self._claimants(name)
+        claims = [claim for claim in self._claimants(name) if self._reachable(claim)]
         keys = [f"d.{quoted(column)}" for column in dataset.key] if claims else []
         conditions = [*self._where(dataset.table, "d", dataset.where), *self._unexpired(dataset), *extra]
-        parts = self._routes(name, dataset, [*select, *keys], conditions, mentions=mentions)
+        parts = self._routes(name, dataset, [*select, *keys], conditions)
         rows = " union ".join(parts) if parts else self._nothing(dataset, [*select, *keys])
         for claim in claims:
             rows = self._unclaimed(rows, claim, len(select), len(keys))
         return rows
 
-    def _routes(
-        self, name: str, dataset: SqlDataset, select: Sequence[str], conditions: Sequence[str], *, mentions: bool
-    ) -> list[str]:
+    def _members_of(self, name: str) -> str:
+        """The name of a relation with the members of a dataset, written once however many need it.
+
+        Its columns are ordinal, tenant, and those of :meth:`_member_column`.
+        """
+        if name not in self._shared:
+            body = self._members(name, [f"d.{quoted(column)}" for column in self._wanted_of(name)])
+            self._shared[name] = f"m_{name} as ({body})"  # after its body: that has noted its own parents by now
+        return f"m_{name}"
+
+    def _member_column(self, name: str, column: str) -> str:
+        return f"c{self._wanted_of(name).index(column)}"
+
+    def _wanted_of(self, name: str) -> list[str]:
+        """The columns of a dataset's members that are needed anywhere: its key, and what children join."""
+        ways = [way for dataset in self.map.of_kind(SqlDataset).values() for way in dataset.match]
+        joined = [column for way in ways if isinstance(way, Of) and way.of == name for column in way.on.values()]
+        return list(dict.fromkeys([*self._dataset(name).key, *joined]))
+
+    def _routes(self, name: str, dataset: SqlDataset, select: Sequence[str], conditions: Sequence[str]) -> list[str]:
         parts = []
         for way in dataset.match:
             if isinstance(way, Of):
                 if self._reachable(way.of):
-                    parts.append(self._of(dataset, way, select, conditions, mentions=mentions))
+                    parts.append(self._of(dataset, way, select, conditions))
             elif self.scope.identifiers:
-                parts.append(self._by(dataset, way, select, extra=conditions, mentions=mentions))
+                parts.append(self._by(dataset, way, select, conditions))
         if name in self.scope.records:
-            parts.append(self._named(name, dataset, select, conditions, mentions=mentions))
+            parts.append(self._named(name, dataset, select, conditions))
         return parts
 
     def _reachable(self, name: str) -> bool:
@@ -121,7 +139,7 @@ class Members:
 
     def _nothing(self, dataset: SqlDataset, select: Sequence[str]) -> str:
         none = f"(select null::int as ordinal, null::text as tenant) as s, {quoted(dataset.table)} as d"
-        return self._select(select, none, ["false"], mentions=False)
+        return self._select(select, none, ["false"])
 
     def _claimants(self, name: str) -> list[str]:
         """Datasets of the same table whose rows are not this one's: the subject's own before mentions in others'."""
@@ -134,41 +152,37 @@ class Members:
         return [n for n in same[: same.index(name)] if self._dataset(n).whose is Whose.SUBJECT]
 
     def _unclaimed(self, rows: str, claim: str, width: int, keys: int) -> str:
-        if not self._reachable(claim):
-            return rows
-        other = self._members(claim, [f"d.{quoted(column)}" for column in self._dataset(claim).key])
-        same = " and ".join(f"y.c{i} = x.c{width + i}" for i in range(keys))
+        """The rows less those of another dataset. NOT IN (nothing here is null) is hashed whatever the planner expects."""
+        claimed = ", ".join(["y.ordinal", *(f"y.{self._member_column(claim, c)}" for c in self._dataset(claim).key)])
+        mine = ", ".join(["x.ordinal", *(f"x.c{width + i}" for i in range(keys))])
         columns = "".join(f", x.c{i}" for i in range(width + keys))
         return (
             f"select x.ordinal, x.tenant{columns} from ({rows}) as x "
-            f"where not exists (select from ({other}) as y where y.ordinal = x.ordinal and {same})"
+            f"where ({mine}) not in (select {claimed} from {self._members_of(claim)} as y)"
         )
 
-    def _by(
-        self, dataset: SqlDataset, way: By, select: Sequence[str], extra: Sequence[str] = (), *, mentions: bool = False
-    ) -> str:
+    def _by(self, dataset: SqlDataset, way: By, select: Sequence[str], extra: Sequence[str] = ()) -> str:
         """The rows whose column, or the last joined table's, holds an identifier."""
         tables = [(dataset.table, "d"), *((join.table, f"j{i}") for i, join in enumerate(way.through))]
+        tenants = [self.map.tenant_column(dataset), *(join.tenant for join in way.through)]
         table, alias = tables[-1]
         created = self._created(dataset, way)
         source = self._source(way, table, cutoff=created is not None)
-        where = [self._holds(table, f"{alias}.{quoted(way.column)}", way)]
-        if created:
-            where.append(created)
-        tenants = [self.map.tenant_column(dataset), *(join.tenant for join in way.through)]
-        where += [f"{a}.{quoted(t)} = s.tenant" for (_, a), t in zip(tables, tenants, strict=True) if t]
-        where += self._where(dataset.table, "d", way.where)
-        joined = "".join(self._joined(i, join) for i, join in enumerate(way.through))
+        holds = [self._holds(table, f"{alias}.{quoted(way.column)}", way)]
+        holds += [f"{alias}.{quoted(tenants[-1])} = s.tenant"] if tenants[-1] else []
+        last = f"{quoted(table)} as {alias}"
+        if self.catalog.column(table, way.column).element:
+            # The planner knows little of what arrays contain, and would compare all rows with all subjects. So it is
+            # made to look up one subject after the other.
+            last, holds = f"lateral (select * from {last} where {' and '.join(holds)} offset 0) as {alias}", []
+        where = [*holds, *([created] if created else []), *self._where(dataset.table, "d", way.where)]
+        where += [f"{a}.{quoted(t)} = s.tenant" for (_, a), t in zip(tables[:-1], tenants[:-1], strict=True) if t]
         for i, join in enumerate(way.through):
+            near = "d" if i == 0 else f"j{i - 1}"
+            where += [f"j{i}.{quoted(far)} = {near}.{quoted(mine)}" for mine, far in join.on.items()]
             where += self._where(join.table, f"j{i}", join.where)
-        return self._select(
-            select, f"{source}, {quoted(dataset.table)} as d{joined}", [*where, *extra], mentions=mentions
-        )
-
-    def _joined(self, i: int, join: Join) -> str:
-        near = "d" if i == 0 else f"j{i - 1}"
-        on = " and ".join(f"j{i}.{quoted(far)} = {near}.{quoted(mine)}" for mine, far in join.on.items())
-        return f" join {quoted(join.table)} as j{i} on {on}"
+        relation = ", ".join([source, last, *(f"{quoted(t)} as {a}" for t, a in tables[:-1])])
+        return self._select(select, relation, [*where, *extra])
 
     def _created(self, dataset: SqlDataset, way: By) -> str | None:
         """For a reusable identifier: created before the cut-off. The row that holds the identifier tells best."""
@@ -212,30 +226,25 @@ class Members:
             names += ", cutoff"
         return f"unnest({', '.join(arrays)}) as s({names})"
 
-    def _of(
-        self, dataset: SqlDataset, way: Of, select: Sequence[str], conditions: Sequence[str], *, mentions: bool
-    ) -> str:
+    def _of(self, dataset: SqlDataset, way: Of, select: Sequence[str], conditions: Sequence[str]) -> str:
         """The rows that belong to another dataset's rows."""
         parent = self._dataset(way.of)
-        members = self._members(way.of, [f"d.{quoted(column)}" for column in way.on.values()])
+        relation = f"{self._members_of(way.of)} as s, {quoted(dataset.table)} as d"
         where = []
-        for i, (mine, theirs) in enumerate(way.on.items()):
+        for mine, theirs in way.on.items():
             cast = self._cast(dataset.table, mine, parent.table, theirs)
-            where.append(f"d.{quoted(mine)} = s.c{i}{cast}")
+            where.append(f"d.{quoted(mine)} = s.{self._member_column(way.of, theirs)}{cast}")
         tenant = self.map.tenant_column(dataset)
         if tenant and tenant not in way.on:
             where.append(f"d.{quoted(tenant)} = s.tenant")
         where += self._where(dataset.table, "d", way.where)
-        relation = f"({members}) as s, {quoted(dataset.table)} as d"
-        return self._select(select, relation, [*where, *conditions], mentions=mentions)
+        return self._select(select, relation, [*where, *conditions])
 
     def _cast(self, table: str, column: str, other_table: str, other: str) -> str:
         mine, theirs = self._type(table, column), self._type(other_table, other)
         return "" if mine == theirs else f"::{mine}"
 
-    def _named(
-        self, name: str, dataset: SqlDataset, select: Sequence[str], conditions: Sequence[str], *, mentions: bool
-    ) -> str:
+    def _named(self, name: str, dataset: SqlDataset, select: Sequence[str], conditions: Sequence[str]) -> str:
         """The rows that a request names by their ids."""
         column = self.map.record_column(name)
         if column is None:
@@ -246,22 +255,11 @@ class Members:
         if tenant:
             where.append(f"d.{quoted(tenant)} = s.tenant")
         relation = f"{source}, {quoted(dataset.table)} as d"
-        return self._select(select, relation, [*where, *conditions], mentions=mentions)
+        return self._select(select, relation, [*where, *conditions])
 
-    def _select(self, select: Sequence[str], relation: str, where: Sequence[str], *, mentions: bool) -> str:
+    def _select(self, select: Sequence[str], relation: str, where: Sequence[str]) -> str:
         columns = "".join(f", {expression} as c{i}" for i, expression in enumerate(select))
-        if mentions:
-            relation = f"w, {relation}"
-            where = ["w.ordinal = s.ordinal", *where]
         return f"select s.ordinal, s.tenant{columns} from {relation} where {' and '.join(where)}"
-
-    @staticmethod
-    def _once_joined(condition: str) -> str:
-        """The condition, to be asked of a row only once it is known to be the subject's.
-
-        Else the planner may take a comparison of texts for a way to join all rows of a table with all subjects.
-        """
-        return f"case when w.ordinal = s.ordinal then {condition} end"
 
     def _unexpired(self, dataset: SqlDataset) -> list[str]:
         """A retained row is one only until its date; then the next dataset of its table has it."""

@@ -32,7 +32,7 @@ class Compiler(Members):
     def find(self, name: str, effect: Effect) -> Statement:
         """(ordinal, key…, extras…) of the rows still to be worked, in key order, at most ``limit`` rows."""
         ctes = self._with(f"hit as ({self._rows(name, effect)})")
-        return self._made(f"{ctes} {self._out(name, 'hit')} limit %(limit)s")
+        return self._made(f"{ctes} {self._out(name, 'hit', self._extra_names(name))} limit %(limit)s")
 
     def count(self, names: Sequence[str], effect: Effect) -> Statement:
         """(dataset, ordinal, rows) for all the datasets in one go."""
@@ -46,10 +46,12 @@ class Compiler(Members):
         """Work the rows given by key, or (``not given``) those that are found; (ordinal, key…, extras…) of the changed."""
         hit = self._given(name) if given else f"hit as materialized ({self._rows(name, effect)})"
         act = self._act(name, effect)
-        keys = self._key_names(name)
-        ctes = self._with(hit, f"one as ({self._one(keys)})", f"act as ({act})")
-        changed = f"hit join act using ({', '.join(keys)})"
-        return self._made(f"{ctes} {self._out(name, changed, extras=not given)}")
+        extras = [] if given else self._extra_names(name)
+        ctes = self._with(
+            hit, f"one as ({self._one(self._key_names(name), extras)})", f"act as ({act}{self._back(name, extras)})"
+        )
+        changed = "(select unnest(act.ordinals) as ordinal, act.* from act) as changed"
+        return self._made(f"{ctes} {self._out(name, changed, extras)}")
 
     def verify(self, name: str, effect: Effect) -> Statement:
         """(ordinal, rows, …) per post-condition, for subjects with a row that breaks one; ``columns`` names them."""
@@ -104,9 +106,8 @@ class Compiler(Members):
         dataset = self._dataset(name)
         select = [f"d.{quoted(column)}" for column in dataset.key]
         found = dataset.match[index]
-        if isinstance(found, By):
-            return self._made(self._by(dataset, found, select))
-        return self._made(self._of(dataset, found, select, [], mentions=False))
+        sql = self._by(dataset, found, select) if isinstance(found, By) else self._of(dataset, found, select, [])
+        return self._made(self._with() + sql)
 
     # --- parts of statements ---------------------------------------------------------------------------------------
 
@@ -129,43 +130,49 @@ class Compiler(Members):
             names = [mention.name for mention in self._mentions.values()]
             arrays = ["%(w_o)s::int[]", *(f"%({name})s::text[]" for name in names)]
             parts.insert(0, f"w as (select * from unnest({', '.join(arrays)}) as w({', '.join(['ordinal', *names])}))")
+        parts = [*self._shared.values(), *parts]
         return f"with {', '.join(parts)} " if parts else ""
 
-    def _one(self, keys: Sequence[str]) -> str:
+    def _one(self, keys: Sequence[str], extras: Sequence[str]) -> str:
         """The rows to touch, each once: of a row with several subjects all their identifiers count together."""
-        if not self._mentions:
-            return f"select distinct {', '.join(keys)} from hit order by {', '.join(keys)}"
-        glue = {Mode.PATTERN: "'|'", Mode.NUMBERS: "'|'", Mode.VALUES: "E'\\n'", Mode.HINT: "E'\\n'"}
-        parts = [f"string_agg(w.{m.name}, {glue[m.mode]}) as {m.name}" for m in self._mentions.values()]
+        glue = {Mode.VALUES: "E'\\n'", Mode.HINT: "E'\\n'", Mode.PATTERN: "'|'", Mode.NUMBERS: "'|'"}
+        mentions = [f"string_agg(w.{m.name}, {glue[m.mode]}) as {m.name}" for m in self._mentions.values()]
+        more = [f"min({extra}) as {extra}" for extra in extras]
         names = ", ".join(keys)
+        selected = ", ".join([names, "array_agg(hit.ordinal) as ordinals", *more, *mentions])
+        if not mentions:
+            return f"select {selected} from hit group by {names} order by {names}"
         # In the order of subjects: PostgreSQL keeps the regular expressions it used last, and compiling one is dear.
-        return (
-            f"select {names}, {', '.join(parts)} from hit join w using (ordinal)"
-            f" group by {names} order by min(ordinal), {names}"
-        )
+        return f"select {selected} from hit join w using (ordinal) group by {names} order by min(hit.ordinal), {names}"
 
-    def _out(self, name: str, relation: str, *, extras: bool = True) -> str:
+    def _back(self, name: str, extras: Sequence[str]) -> str:
+        """What a changed row tells: its key and whose it is. Asking by a join again would trust the planner's guesses."""
+        keys = [f"d.{quoted(column)} as k{i}" for i, column in enumerate(self._dataset(name).key)]
+        return f" returning {', '.join([*keys, 'one.ordinals', *(f'one.{extra}' for extra in extras)])}"
+
+    def _extra_names(self, name: str) -> list[str]:
+        return [f"x{i}" for i in range(len(self.extras(name)))]
+
+    def _out(self, name: str, relation: str, extras: Sequence[str]) -> str:
         keys = self._key_names(name)
-        more = [f"x{i}" for i in range(len(self.extras(name)))] if extras else []
         texts = [f"{key}::text as t{i}" for i, key in enumerate(keys)]
         return (
-            f"select {', '.join(['ordinal', *texts, *more])} from {relation} order by {', '.join([*keys, 'ordinal'])}"
+            f"select {', '.join(['ordinal', *texts, *extras])} from {relation} order by {', '.join([*keys, 'ordinal'])}"
         )
 
     def _act(self, name: str, effect: Effect) -> str:
         dataset = self._dataset(name)
         table = quoted(dataset.table)
         join = " and ".join(f"d.{quoted(column)} = one.k{i}" for i, column in enumerate(dataset.key))
-        back = ", ".join(f"d.{quoted(column)} as k{i}" for i, column in enumerate(dataset.key))
         if effect is Effect.APPLY and dataset.action is Action.DELETE:
-            return f"delete from {table} as d using one where {join} returning {back}"
+            return f"delete from {table} as d using one where {join}"
         if effect is Effect.APPLY:
             treated = self._treated(name, "one")
             sets = ", ".join(f"{quoted(column)} = {part.wanted}" for column, part in treated.items())
         else:
             sets, condition = self._hiding(dataset, effect)
             join = f"{join} and {condition}"
-        return f"update {table} as d set {sets} from one where {join} returning {back}"
+        return f"update {table} as d set {sets} from one where {join}"
 
     def _hiding(self, dataset: SqlDataset, effect: Effect) -> tuple[str, str]:
         hide = dataset.hide
@@ -184,15 +191,37 @@ class Compiler(Members):
         dataset = self._dataset(name)
         pending = " or ".join(f"({c})" for c in self._conditions(name, effect).values() if c != "true")
         extras = [self._extra(dataset, extra) for extra in self.extras(name)]
-        select = [*(f"d.{quoted(column)}" for column in dataset.key), *extras]
+        keys = [f"d.{quoted(column)}" for column in dataset.key]
+        names = ["ordinal", *self._key_names(name), *self._extra_names(name)]
         mentions = effect is Effect.APPLY and any(isinstance(t, Scrub | Elements) for t in dataset.columns.values())
+        if mentions or name in self._shared:
+            relation = self._looked_at(name, pending, mentions=mentions, whole=bool(pending or extras))
+            own = keys if pending or extras else [f"s.{self._member_column(name, c)}" for c in dataset.key]
+            columns = ["s.ordinal", *own, *extras]
+        else:
+            members = self._members(name, [*keys, *extras], [f"({pending})"] if pending else [])
+            relation = f"({members}) as m"
+            columns = ["m.ordinal", *(f"m.c{i}" for i in range(len(keys) + len(extras)))]
+        renamed = ", ".join(f"{column} as {new}" for column, new in zip(columns, names, strict=True))
+        return f"select distinct {renamed} from {relation}"
+
+    def _looked_at(self, name: str, pending: str, *, mentions: bool, whole: bool) -> str:
+        """The members of a dataset as ``s``, with the row itself as ``d``, held to ``pending``.
+
+        Texts are looked into only when it is known whose rows they are in: the planner may otherwise take the
+        comparison for a way to join all rows of a table with all subjects.
+        """
+        dataset = self._dataset(name)
+        relation = f"{self._members_of(name)} as s"
+        if not whole:
+            return relation
+        same = [f"d.{quoted(column)} = s.{self._member_column(name, column)}" for column in dataset.key]
+        relation += f" join {quoted(dataset.table)} as d on {' and '.join(same)}"
         if mentions:
-            pending = self._once_joined(pending)
-        members = self._members(name, select, [f"({pending})"] if pending else [], mentions=mentions)
-        names = ["ordinal", *self._key_names(name), *(f"x{i}" for i in range(len(extras)))]
-        columns = ["ordinal", *(f"c{i}" for i in range(len(select)))]
-        renamed = ", ".join(f"m.{column} as {new}" for column, new in zip(columns, names, strict=True))
-        return f"select distinct {renamed} from ({members}) as m"
+            return (
+                f"{relation} join w on w.ordinal = s.ordinal where case when w.ordinal = s.ordinal then {pending} end"
+            )
+        return f"{relation} where {pending}" if pending else relation
 
     def extras(self, name: str) -> tuple[str, ...]:
         """What :meth:`find` returns beyond the key: columns with objects' keys, and when retention ends."""

@@ -145,8 +145,10 @@ class Treated:
             scrubbed = f"regexp_replace({scrubbed}, {pattern}, {self.bind(treatment.with_)}, 'gi')"
             wanted = f"case when {occurs} then {scrubbed} else {wanted} end"
         if treatment.ip:
-            pending.append(f"{self.text} ~* {self.bind(IP_ADDRESS)}")
-            wanted = f"regexp_replace({wanted}, {self.bind(IP_ADDRESS)}, {self.bind(treatment.with_)}, 'gi')"
+            occurs = f"({self.text} like '%%.%%.%%.%%' or {self.text} like '%%:%%:%%')"
+            pending.append(f"{occurs} and {self.text} ~* {self.bind(IP_ADDRESS)}")
+            scrubbed = f"regexp_replace({wanted}, {self.bind(IP_ADDRESS)}, {self.bind(treatment.with_)}, 'gi')"
+            wanted = f"case when {occurs} then {scrubbed} else {wanted} end"
         return " or ".join(f"({part})" for part in pending), f"({wanted})::{self.column.type}"
 
     def _hay(self, kinds: tuple[str, ...]) -> str:
