@@ -40,14 +40,11 @@ def operated(state: State, operation: m.AnyOperation, now: int) -> list[e.AnyEve
 
 
 def stops(state: State, now: int, product: str | None = None) -> list[e.AnyEvent]:
-    """Stop every step (or that of ``product``) which may be erasing just now.
-
-    That is every command without a final answer, also one that was given up: it may still be read.
-    """
+    """Stop every step (or that of ``product``) which may yet be erasing, also one that failed or was given up."""
     steps = {
         name: step.seq + 1
         for name, step in state.steps.items()
-        if product in (None, name) and step.phase in _STOPPABLE and step.unanswered and step.stop_at is None
+        if product in (None, name) and step.phase in _STOPPABLE and step.may_act and step.stop_at is None
     }
     return [e.StopSent(steps=steps, look_again_at=now + STOP_AGAIN)] if steps else []
 

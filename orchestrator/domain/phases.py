@@ -51,7 +51,7 @@ def again(step: Step, phase: Phase, epoch: int, status: StepStatus) -> Step:
         spent=0,
         setbacks=0,
         begun=False,
-        unanswered=False,
+        may_act=False,
         cutoff_at=step.cutoff_at if same_cutoff else None,
         timeout_at=None,
         expires_at=None,
