@@ -77,6 +77,8 @@ def summary(state: State, now: int) -> Summary:
         return Summary(status=Status.ENDED, waits_for=WaitsFor.NOTHING, text=f"ended: {_plain(state.end)}")
     status, waits_for, products, until = _standing(state, now)
     text = f"{status.value}: {', '.join(products)}" if products else status.value
+    if state.undo is not None and state.stage is not Stage.RESTORING:
+        text += ", to be cancelled"
     late = state.due_at is not None and now > state.due_at
     return Summary(status=status, waits_for=waits_for, text=text, products=products, until=until, late=late)
 

@@ -34,13 +34,16 @@ def test_any_interleaving(steps):
     settle=st.sampled_from([0, 24 * HOUR]),
     failures=st.lists(st.sampled_from(["store_unavailable", "contention", "verification_failed"]), max_size=4),
 )
-def test_where_every_product_answers_it_ends_by_itself_and_nobody_is_asked(waves, mode, right, grace, settle, failures):
+def test_where_every_product_answers_it_ends_by_itself_and_nobody_is_asked(
+    *, waves, mode, right, grace, settle, failures
+):
     told = Told(products(*(f"p{n}:{wave}" for n, wave in enumerate(waves))), grace=grace, settle=settle)
     told.tell(f"accept{mode}{right}")
     to_fail = iter(failures)
-    for rounds in range(40):
-        if told.state.ended:
-            break
+    rounds = 0
+    while not told.state.ended:
+        rounds += 1
+        assert rounds < 3 * len(set(waves)) + 2 * len(failures) + 6
         assert summary(told.state, told.now).waits_for is not WaitsFor.PERSON
         told.tell("go")
         for name, step in told.state.steps.items():
@@ -50,5 +53,3 @@ def test_where_every_product_answers_it_ends_by_itself_and_nobody_is_asked(waves
         until = summary(told.state, told.now).until
         told.now = max(told.now, until or 0)
         told.tell("tick")
-    assert told.state.ended
-    assert rounds < 3 * len(set(waves)) + 2 * len(failures) + 6
