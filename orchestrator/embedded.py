@@ -16,7 +16,8 @@ from consumers import runner
 from consumers.product import Product
 from consumers.samples.stores import SampleStores
 from orchestrator.bus.postgres import PostgresBus
-from orchestrator.cli.installation import DATABASE, PRODUCTS, Installation
+from orchestrator.cli.installation import DATABASE, PRODUCTS, Installation, role_of
+from orchestrator.cli.product_roles import prepare
 from orchestrator.domain.policy import Policy
 from orchestrator.embedded_postgres import EmbeddedPostgres
 from orchestrator.engine import Engine, EngineSettings, clock
@@ -116,9 +117,11 @@ class System:
         return stores
 
     def _product(self, name: str) -> Product:
-        product = Product(self.installation.maps[name], self.installation.product_settings(name))
+        data_map = self.installation.maps[name]
+        settings = self.installation.product_settings(name)
+        prepare(self.stores.engine(name), data_map, role_of(name))
+        product = Product(data_map, settings)
         self._stack.callback(product.close)
-        product.install()
         return self._wrap(product) if self._wrap is not None else product
 
     def _policy(self) -> Policy:
@@ -164,7 +167,6 @@ def serve_products(home: Path, stop: Stoppable) -> None:
         threads = []
         for name in PRODUCTS:
             product = Product(installation.maps[name], installation.product_settings(name))
-            product.install()
             threads.append(threading.Thread(target=runner.run, args=(product, system.bus, stop), daemon=True))
             threads[-1].start()
         stop.wait()

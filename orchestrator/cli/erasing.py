@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +21,12 @@ from orchestrator.cli.output import Exit, err, fail, out, print_json, told
 from orchestrator.cli.wishes import BadLine, Defaults, identifier, read_file, records
 from orchestrator.client import Submitted, Wish
 from orchestrator.domain.state import State
+from orchestrator.engine import GROUP
 from schemas import messages as m
 from schemas.codes import Ground, Mode, RejectionCode, Right
 from schemas.identifiers import IdentifierKind
 from schemas.rejections import ADVICE
+from schemas.transport import TopicPartition
 
 CHUNK = 500
 """Requests per publication of a file."""
@@ -73,6 +76,10 @@ def erase(
     right: Annotated[Right, typer.Option(help="erasure (with the legal clock), or housekeeping.")] = Right.ERASURE,
     ground: Annotated[Ground | None, typer.Option(help="Letter of Article 17(1) GDPR.")] = None,
     case: Annotated[str | None, typer.Option(help="Your own opaque case reference.")] = None,
+    received: Annotated[
+        datetime | None,
+        typer.Option(help="When the subject asked, in UTC; the legal clock starts there.", show_default="now"),
+    ] = None,
     event_id: Annotated[
         str | None, typer.Option(help="Makes a repeat harmless: same id, same content, same request.")
     ] = None,
@@ -97,13 +104,17 @@ def erase(
             _erase_file(installation, file, defaults, how, dry_run=dry_run, yes=yes)
             return
         identifiers = _identifiers(email, phone, user_id, identify)
-        wish = _wish(defaults, identifiers, record, case, event_id)
+        wish = replace(_wish(defaults, identifiers, record, case, event_id), received_at=_utc(received))
         with installation.connected() as system:
             if dry_run:
                 previews.show(installation, [wish], json=json)
                 return
             outcomes = _send(system, [wish])
             _report(system, [wish], outcomes, how)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _identifiers(
@@ -180,26 +191,33 @@ def _send_all(system: Connected, wishes: Sequence[Wish]) -> list[Outcome]:
 
 
 def _send(system: Connected, wishes: Sequence[Wish]) -> list[Outcome]:
-    """Publish, and wait until each was accepted or refused."""
+    """Publish, wait until the orchestrator has read what was published, and see what became of it."""
     submitted = system.client.erase(wishes)
-    found: dict[bytes, Outcome] = {}
+    last = _last_offsets(submitted)
     until = time.monotonic() + PATIENCE_S
-    while True:
-        open_ = [one for one in submitted if one.key not in found]
-        for key, request in system.queries.requests_of([one.key for one in open_]).items():
-            found[key] = Outcome(request)
-        found |= _refused(system, [one for one in open_ if one.key not in found])
-        if len(found) == len({one.key for one in submitted}) or time.monotonic() > until:
-            return [found.get(one.key, Outcome(None)) for one in submitted]
-        time.sleep(0.05)
+    while not _read(system, last) and time.monotonic() < until:
+        time.sleep(0.02)
+    read = _read(system, last)
+    refused = {line.position: line.code for line in system.queries.rejected_at([one.position for one in submitted])}
+    requests = system.queries.requests_of([one.key for one in submitted]) if read else {}
+    return [
+        Outcome(None, refused[one.position]) if one.position in refused else Outcome(requests.get(one.key))
+        for one in submitted
+    ]
 
 
-def _refused(system: Connected, submitted: Iterable[Submitted]) -> dict[bytes, Outcome]:
-    by_position = {one.position: one.key for one in submitted}
-    if not by_position:
-        return {}
-    lines = system.queries.rejected_at(list(by_position))
-    return {by_position[line.position]: Outcome(None, line.code) for line in lines}
+def _last_offsets(submitted: Sequence[Submitted]) -> dict[TopicPartition, int]:
+    last: dict[TopicPartition, int] = {}
+    for one in submitted:
+        at = TopicPartition(one.position.topic, one.position.partition)
+        last[at] = max(last.get(at, -1), one.position.offset)
+    return last
+
+
+def _read(system: Connected, last: Mapping[TopicPartition, int]) -> bool:
+    """Whether the orchestrator is past these offsets: by then each record was taken, or is in quarantine."""
+    committed = system.bus.committed(GROUP, last)
+    return all(committed[at] > offset for at, offset in last.items())
 
 
 def _report(

@@ -126,7 +126,7 @@ class Installation:
         texts = self.keys.file.products[name]
         return ProductSettings(
             addresses={
-                "database": self.dsn(name),
+                "database": _as_role(self.dsn(name), role_of(name)),
                 "files": self.objects_folder.absolute().as_uri(),
                 "folder": str(self.logs_folder.absolute()),
             },
@@ -170,6 +170,15 @@ class Connected:
     @cached_property
     def client(self) -> Client:
         return Client(self.bus, self.installation.keys)
+
+
+def role_of(product: str) -> str:
+    """The database role that a product works as; it may do what its map needs, and nothing else."""
+    return f"product_{product}"
+
+
+def _as_role(dsn: str, role: str) -> str:
+    return sa.make_url(dsn).set(username=role, password=None).render_as_string(hide_password=False)
 
 
 def map_file(product: str) -> Path:
