@@ -17,7 +17,7 @@ from orchestrator.intake import IntakeSettings
 from orchestrator.keys import KeyRing
 from orchestrator.store.database import WRITER, connect
 from orchestrator.store.install import install
-from orchestrator.store.queries import Queries
+from orchestrator.store.queries import Queries, RequestView
 from orchestrator.store.store import Store
 from schemas import codec
 from schemas import messages as m
@@ -196,12 +196,18 @@ class House:
     def ends(self) -> list[str]:
         return [end for (end,) in self.sql('SELECT "end" FROM oblio.requests WHERE ended_at IS NOT NULL')]
 
-    def statuses(self, request: str) -> dict[str, str]:
+    def view(self, request: str) -> RequestView:
         view = self.queries.request(request)
         assert view is not None
-        return {name: step.status.value for name, step in view.state.steps.items()}
+        return view
+
+    def request_of(self, submitted: Submitted) -> str:
+        request = self.queries.request_of(submitted.key)
+        assert request is not None
+        return request
+
+    def statuses(self, request: str) -> dict[str, str]:
+        return {name: step.status.value for name, step in self.view(request).state.steps.items()}
 
     def stage(self, request: str) -> str:
-        view = self.queries.request(request)
-        assert view is not None
-        return view.state.stage.value
+        return self.view(request).state.stage.value

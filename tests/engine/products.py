@@ -11,7 +11,7 @@ from orchestrator.keys import KeyRing
 from orchestrator.timekeeper import group_of
 from schemas import codec
 from schemas import messages as m
-from schemas.codes import Evidence, FailureCode, Outcome
+from schemas.codes import Evidence, FailureCode, Outcome, Phase
 from schemas.sealing import command_content, digest, stop_content
 from schemas.topics import Topic
 from schemas.transport import Bus, Record, TopicPartition
@@ -19,8 +19,17 @@ from schemas.transport import Bus, Record, TopicPartition
 Answer = Callable[[m.Command, m.Address], m.Ack | None]
 
 
+COUNTS = {
+    Phase.RESOLVE: {},
+    Phase.TRASH: {"rows": m.Counts(found=3, hidden=3)},
+    Phase.RESTORE: {"rows": m.Counts(found=3, restored=3)},
+    Phase.PURGE: {"rows": m.Counts(found=3, erased=3)},
+    Phase.PROBE: {"rows": m.Counts()},
+}
+
+
 def done(command: m.Command, to: m.Address) -> m.Ack:
-    """The honest answer of a product that found three rows and erased them."""
+    """The honest answer of a product that found three rows."""
     return m.Ack(
         tenant=command.tenant,
         request=command.request,
@@ -31,7 +40,7 @@ def done(command: m.Command, to: m.Address) -> m.Ack:
         attempt=to.attempt,
         outcome=Outcome.DONE,
         at=command.cutoff_at,
-        counts={"rows": m.Counts(found=3, erased=3)},
+        counts=COUNTS[command.phase],
         evidence=Evidence.RECOUNTED,
         map=digest(b"map"),
         receipt=digest(b"receipt"),
