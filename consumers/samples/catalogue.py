@@ -7,7 +7,12 @@ e-mail address of every subject in question.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from consumers.samples.harvest import copy_rows
+from consumers.samples.people import Subject
 
 _PERSON = "(t.tenant, {column}) in (select tenant, user_id from erased)"
 
@@ -21,6 +26,18 @@ class Table:
     owned: str = "false"
     tenant: str = "t.tenant"
     object_key: str | None = None  # the column that names a file
+
+
+def name_erased(cursor: Any, subjects: Sequence[Subject]) -> None:
+    """Make the temporary table ``erased`` of the SQL below, in the cursor's transaction."""
+    cursor.execute("create temporary table erased (tenant text, user_id bigint, phone text, email text) on commit drop")
+    rows = [
+        (one.tenant, one.user_id, None if one.phone_at_home else one.phone, email)
+        for one in subjects
+        for email in one.emails
+    ]
+    copy_rows(cursor, "erased", "tenant, user_id, phone, email", rows)
+    cursor.execute("analyze erased")
 
 
 def _person(column: str) -> str:

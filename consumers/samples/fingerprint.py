@@ -21,8 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consumers.samples.catalogue import CATALOGUE, Table
-from consumers.samples.harvest import copy_rows
+from consumers.samples.catalogue import CATALOGUE, Table, name_erased
 from consumers.samples.logwriter import SERVICE
 from consumers.samples.needles import Finder, needles_of, texts_in
 from consumers.samples.people import Subject
@@ -107,13 +106,12 @@ def fingerprint(stores: SampleStores, subjects: Sequence[Subject], like: Fingerp
     owned: set[str] = set()
     for product in PRODUCTS:
         with stores.cursor(product) as cursor:
-            _name_erased(cursor, subjects)
+            name_erased(cursor, subjects)
             for table in CATALOGUE[product]:
                 former = like.tables[product, table.name] if like is not None else None
                 if former is None and table.object_key is not None:
                     owned |= _owned_objects(cursor, table)
                 tables[product, table.name] = _print_table(cursor, table, finder, former)
-            cursor.execute("drop table erased")
     owned_objects = like.owned_objects if like is not None else frozenset(owned)
     objects = {
         key: hashlib.sha256(stores.object_store.read(key)).hexdigest()
@@ -166,17 +164,6 @@ def _line_differences(before: Fingerprint, after: Fingerprint) -> Iterator[Diffe
             yield Difference("logs", "files", "a line that quoted an address is gone")
         elif not _same_text(line.decode(), now.mentions[request_id].decode("utf-8", "replace"), before.finder):
             yield Difference("logs", "files", "a line that quoted an address changed elsewhere")
-
-
-def _name_erased(cursor: Any, subjects: Sequence[Subject]) -> None:
-    cursor.execute("create temporary table erased (tenant text, user_id bigint, phone text, email text)")
-    rows = [
-        (one.tenant, one.user_id, None if one.phone_at_home else one.phone, email)
-        for one in subjects
-        for email in one.emails
-    ]
-    copy_rows(cursor, "erased", "tenant, user_id, phone, email", rows)
-    cursor.execute("analyze erased")
 
 
 def _key(table: Table) -> str:

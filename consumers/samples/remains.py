@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from consumers.samples.catalogue import CATALOGUE, LINKS, RETAINED
+from consumers.samples.catalogue import CATALOGUE, LINKS, RETAINED, name_erased
 from consumers.samples.needles import Finder, Needle, needles_of, texts_in, texts_of_file
 from consumers.samples.people import Subject
 from consumers.samples.stores import PRODUCTS, SampleStores
@@ -59,14 +59,13 @@ def remains(stores: SampleStores, subjects: Sequence[Subject]) -> tuple[Finding,
 
 
 def counterparts(stores: SampleStores, subjects: Sequence[Subject]) -> tuple[Finding, ...]:
-    """Every place where another tenant has an e-mail or a phone of ``subjects``: these must survive an erasure.
+    """Every place where another tenant has an e-mail or a phone of ``subjects``: the same after an erasure as before.
 
-    What belongs to one of ``subjects`` there as well is left out. A number may still fall when one of them had quoted
-    the other person of that address in words of their own, which rightly go with them.
+    Left out is what belongs to one of ``subjects`` there as well, and what one of them wrote of somebody else.
     """
     needles = needles_of(subjects, ("email", "phone"))
     theirs = {(needle.tenant, needle.text) for needle in needles}
-    hits = _search(stores, needles)
+    hits = _search(stores, needles, without=subjects)
     others = (hit for hit in hits if hit.tenant is not None and (hit.tenant, hit.needle.text) not in theirs)
     return _summed(others)
 
@@ -130,21 +129,19 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) else None
 
 
-def _search(stores: SampleStores, needles: Sequence[Needle]) -> Iterator[_Hit]:
+def _search(stores: SampleStores, needles: Sequence[Needle], without: Sequence[Subject] = ()) -> Iterator[_Hit]:
+    """All needles everywhere, save in rows and log lines that belong to ``without``."""
     finder = Finder(needles)
     for product in PRODUCTS:
-        yield from _search_database(stores, product, finder)
+        connection = stores.engine(product).raw_connection()
+        try:
+            name_erased(connection.cursor(), without)
+            for table, columns in _tables(connection).items():
+                yield from _search_table(connection, product, table, columns, finder)
+        finally:
+            connection.close()
     yield from _search_objects(stores, finder)
-    yield from _search_logs(stores, finder)
-
-
-def _search_database(stores: SampleStores, product: str, finder: Finder) -> Iterator[_Hit]:
-    connection = stores.engine(product).raw_connection()
-    try:
-        for table, columns in _tables(connection).items():
-            yield from _search_table(connection, product, table, columns, finder)
-    finally:
-        connection.close()
+    yield from _search_logs(stores, finder, without)
 
 
 def _tables(connection: Any) -> dict[str, list[tuple[str, str]]]:
@@ -180,7 +177,8 @@ def _search_table(
     selected = ", ".join(f't."{name}"' for name in names) or "null"
     cursor = connection.cursor("remains")  # on the server's side: a table may be larger than memory
     cursor.itersize = _FETCH
-    cursor.execute(f"select {of_tenant}, {keep}, {selected} from {table} t")
+    others = f"not coalesce({known[table].owned}, false)" if table in known else "true"
+    cursor.execute(f"select {of_tenant}, {keep}, {selected} from {table} t where {others}")
     for tenant, retained, *values in cursor:
         for name, value in zip(names, values, strict=False):
             for text in texts_in(value):
@@ -214,11 +212,17 @@ def _in_file(finder: Finder, text: str) -> list[Needle]:
     return finder.found_in(text)
 
 
-def _search_logs(stores: SampleStores, finder: Finder) -> Iterator[_Hit]:
+def _search_logs(stores: SampleStores, finder: Finder, without: Sequence[Subject]) -> Iterator[_Hit]:
+    numbers = {subject.key for subject in without}
+    emails = {(subject.tenant, email) for subject in without for email in subject.emails}
     for name, content in log_files(stores.log_folder):
         for line in (name.encode(), *content.splitlines()):
             entry = parsed(line)
             tenant = None if entry is None else str(entry.get("tenant"))
+            if entry is not None and (
+                (tenant, entry.get("user_id")) in numbers or (tenant, entry.get("email")) in emails
+            ):
+                continue
             for text in texts_of_file(line) if entry is None else texts_in(entry):
                 for needle in finder.found_in(text):
                     yield _Hit("logs", name, tenant, needle, retained=False)

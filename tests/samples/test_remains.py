@@ -136,6 +136,18 @@ def test_the_other_tenants_rows_and_files_are_not_the_subjects(own: SampleStores
     assert places(counterparts(own, [newcomer])) >= {"request_log.message", f"voice/{other}/y.txt", "other.jsonl"}
 
 
+def test_what_a_subject_wrote_of_somebody_elses_counterpart_goes_with_the_subject(
+    own: SampleStores, world: SampleWorld
+):
+    one, other = world.choose(6)[4:]
+    assert one.tenant != other.tenant
+    before = counterparts(own, [one, other])
+    run(own, "guide", "insert into article_comments (tenant, id, uid, article_id, author_id, body)"
+        " values (%s, 99999, gen_random_uuid(), 1, %s, %s)", *other.key, f"ask {one.email}")  # fmt: skip
+    assert counterparts(own, [one, other]) == before
+    assert counterparts(own, [one]) != before
+
+
 def test_a_recording_left_behind_is_found(own: SampleStores, world: SampleWorld):
     subject = world.choose(3)[2]
     key = next(finding.place for finding in remains(own, [subject]) if finding.place.endswith(".wav"))
