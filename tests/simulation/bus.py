@@ -25,12 +25,20 @@ from schemas.transport import (
 
 SESSION_MS = 10_000
 
-LIVELY_MS = 2_000
-"""Who polled within this time is taken to be alive while nothing is to do."""
+
+@dataclass(slots=True)
+class Life:
+    """One life of a process, from its start to its crash."""
+
+    over: bool = False
 
 
 class Faults:
     """What may go wrong; this one is the log on a good day."""
+
+    def life(self) -> Life:
+        """The process that is at work."""
+        return Life()
 
     def point(self, name: str) -> None:
         """A place where a process can die, freeze, or hear of an error."""
@@ -131,16 +139,14 @@ class MemoryBus:
     def wait(self, duration: int) -> None:
         """Time passes in which nothing is to do: whoever is alive goes on saying so."""
         for group in self.groups.values():
-            for name, seen in group.seen.items():
-                if seen + LIVELY_MS >= self.now():
-                    group.seen[name] = seen + duration
+            for name, reader in group.readers.items():
+                if not reader.life.over:
+                    group.seen[name] += duration
 
     def lapses(self) -> Iterator[int]:
         """When the sessions of silent members run out."""
         for group in self.groups.values():
-            for seen in group.seen.values():
-                if seen + LIVELY_MS < self.now():
-                    yield seen + SESSION_MS + 1
+            yield from (group.seen[name] + SESSION_MS + 1 for name, each in group.readers.items() if each.life.over)
 
     def _partitions(self, topic: str) -> list[Partition]:
         if topic not in self.topics:
@@ -154,6 +160,7 @@ class MemoryReader:
     def __init__(self, bus: MemoryBus, group: Group, topics: tuple[str, ...], member: str) -> None:
         self.member = member
         self.topics = topics
+        self.life = bus.faults.life()
         self._bus = bus
         self._group = group
         self._at: dict[TopicPartition, int] = {}

@@ -16,6 +16,9 @@ TENANTS = ("acme", "globex")
 NAMES = ("tickets", "chat", "voice")
 START = millis(datetime(2025, 1, 31, 9, 30, tzinfo=UTC))
 
+SKEW = 2 * SECOND
+"""How far apart the clocks of two hosts may be."""
+
 EMAIL, PHONE, USER = IdentifierKind.EMAIL, IdentifierKind.PHONE, IdentifierKind.USER_ID
 
 
@@ -102,6 +105,7 @@ def _policy(rng: random.Random, kinds: Sequence[Kind]) -> Policy:
             kind.name,
             wave=rng.choice((1, 1, 2)),
             datasets=frozenset({"rows"}),
+            nameable=frozenset({"rows"}),
             kinds=kind.kinds,
             links=(known,) if kind.links else (),
             retry=Retry(attempts=rng.choice((2, 3, 6)), first=10 * SECOND, longest=10 * MINUTE),

@@ -7,21 +7,31 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from orchestrator.domain.calendar import DAY_MS
 from orchestrator.domain.evolve import evolve
-from orchestrator.domain.state import FINISHED, State, StepStatus
+from orchestrator.domain.policy import HOUR
+from orchestrator.domain.state import FINISHED, Stage, State, StepStatus
 from orchestrator.store import rows as r
+from orchestrator.timekeeper import group_of
 from schemas import events as e
+from schemas import messages as m
 from schemas.codes import End, Phase
 from schemas.codes import RejectionCode as Code
 from schemas.identifiers import Identifier
 from schemas.topics import Topic
-from tests.simulation.chance import EMAIL
+from schemas.transport import TopicPartition, partition_of
+from tests.simulation.chance import EMAIL, SKEW
 from tests.simulation.product import DATASET, Row
-from tests.simulation.store import Tables, fold_brake
+from tests.simulation.store import STEP, Tables, fold_brake
 
 if TYPE_CHECKING:
     from tests.simulation.people import Asking
     from tests.simulation.world import World
+
+PATIENCE = 32 * DAY_MS
+"""Longer than anything here is to wait, save for its turn."""
 
 EFFECTS = frozenset({Phase.TRASH, Phase.PURGE})
 UNDONE = frozenset({End.CANCELLED, End.WITHDRAWN})
@@ -43,7 +53,9 @@ class Checks:
     def __init__(self, world: World) -> None:
         self._world = world
         self._last_effect: dict[str, str] = {}
-        """Per person, the request that changed rows last."""
+        """Per request that changed rows, where it did so last."""
+        self._sent: dict[tuple[str, str], tuple[Phase, int, int]] = {}
+        """Per request and product the phase, epoch and seq of the last command."""
 
     @property
     def _tables(self) -> Tables:
@@ -61,8 +73,33 @@ class Checks:
                     scopes = [(t, p) for t in ("", entry.tenant) for p in ("", name)]
                     if any(scope in self._tables.brakes for scope in scopes):
                         raise Broken("nothing destructive is dispatched while a brake is on", name)
+            if isinstance(event, e.Dispatched):
+                self._gate(entry, event)
         for row in self._tables.outbox.values():
             self._nameless(json.dumps(row.body).encode(), "an outbox row")
+
+    def _gate(self, entry: e.Recorded, event: e.Dispatched) -> None:
+        """No more in flight than the product's window, and nothing sent after what it has not read."""
+        for name in event.steps:
+            flying = sum(row[STEP["product"]] == name and row[STEP["in_flight"]] for row in self._tables.steps.values())
+            if flying > self._world.setting.policy.product(name).window:
+                raise Broken("a product's window is kept", name)
+            before = self._sent.get((entry.id, name))
+            if before is not None and before[:2] == (event.phase, event.epoch) and not self._was_read(entry.id, name, before[2]):
+                raise Broken("at most one unread command per step", f"{name} for {entry.id[-4:]}")
+            self._sent[entry.id, name] = (event.phase, event.epoch, event.steps[name][0])
+
+    def _was_read(self, id: str, name: str, seq: int) -> bool:
+        """Whether the first copy of a command lies before what its product has committed."""
+        bus = self._world.bus
+        number = partition_of(id, self._world.setting.shards)
+        committed = bus.committed(group_of(name), [TopicPartition(Topic.COMMANDS, number)])
+        for record in bus.topics[Topic.COMMANDS][number].records:
+            if record.key.decode() == id:
+                command = msgspec.json.decode(record.value, type=m.Command)
+                if any(to.product == name and to.seq == seq for to in command.to):
+                    return record.offset < next(iter(committed.values()))
+        return True  # never published: its request had lost its identifiers
 
     def effect(self, product: str, tenant: str, request: str, phase: Phase) -> None:
         """A product changes rows right now."""
@@ -79,7 +116,7 @@ class Checks:
             return
         if state.tenant != tenant or state.behind:
             raise Broken("a request waits for its turn", where)
-        if phase is Phase.PURGE and self._world.clock < state.accepted_at + self._world.setting.policy.grace:
+        if phase is Phase.PURGE and self._world.clock < state.accepted_at + self._world.setting.policy.grace - SKEW:
             raise Broken("nothing is purged before the grace time is over", where)
         if step.stop_at is None and (state.held(product) or state.undo is not None):
             raise Broken("once a product has stopped, it has stopped", where)
@@ -145,12 +182,18 @@ class Checks:
         if [entry.n for entry in history] != list(range(1, len(history) + 1)):
             raise Broken("positions have no gap", id)
         state: State | None = None
+        before = history[0].at
         seqs: Counter[str] = Counter()
         outcomes: Counter[tuple[str, Phase, int]] = Counter()
         for entry in history:
             event = entry.event
             if state is not None:
                 self._event(state, event, seqs, outcomes)
+                if entry.at - before > PATIENCE and state.stage is not Stage.BEHIND:
+                    raise Broken("nothing waits for the limit of the vault alone", f"{id[-4:]}/{entry.n}")
+            if isinstance(event, e.StillUnread) and entry.at > self._world.setting.calm_at + HOUR:
+                raise Broken("a product that reads is not taken for one that does not", f"{id[-4:]}/{entry.n}")
+            before = entry.at
             state = evolve(state, entry)
         assert state is not None
         if not state.ended or sum(isinstance(entry.event, e.Ended) for entry in history) != 1:
@@ -227,9 +270,17 @@ class Checks:
                 raise Broken("every record is taken", log)
 
     def _rejections(self) -> None:
-        unexpected = [row for row in self._tables.quarantine.values() if row.code not in EXPECTED]
-        if unexpected:
-            raise Broken("what keeps to the contract is taken", f"{unexpected[0].code} on {unexpected[0].topic}")
+        """What keeps to the contract is taken; what does not is refused, once, and told."""
+        forged = self._world.intruder.positions
+        refused = {(row.topic, row.partition, row.offset): row for row in self._tables.quarantine.values()}
+        for place, row in refused.items():
+            if row.code not in EXPECTED and place not in forged:
+                raise Broken("what keeps to the contract is taken", f"{row.code} on {row.topic}")
+        if forged - refused.keys():
+            raise Broken("what is forged is refused")
+        told = {record.key.decode() for p in self._world.bus.topics[Topic.REJECTED] for record in p.records}
+        if told != {row.id for row in refused.values()}:
+            raise Broken("every rejection is told")
 
     def _published(self) -> None:
         """Every event is on the log, in its canonical bytes, and for the first time in order."""

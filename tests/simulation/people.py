@@ -16,7 +16,7 @@ from orchestrator.domain.state import StepStatus
 from orchestrator.intake import submission_key
 from schemas import codec
 from schemas import messages as m
-from schemas.codes import HoldCode, Mode, ReasonCode, Right, Role
+from schemas.codes import HoldCode, Mode, Outcome, Phase, ReasonCode, Right, Role
 from schemas.events import INSTALLATION
 from schemas.identifiers import Identifier
 from schemas.sealing import erase_context, seal_to
@@ -151,6 +151,66 @@ class Platform:
         owners = frozenset({person.email, Identifier.of(USER, f"newcomer-{n}")})
         self._world.disks[kind.name].rows[f"new-{n}"] = Row(person.tenant, owners, self._world.clock)
         self._world.say(f"a newcomer writes to {kind.name}")
+
+
+class Intruder:
+    """Writes what nobody should believe: acks under another's key, rubbish, a tenant that is not his."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng
+        self._plan = Plan()
+        self.positions: set[tuple[str, int, int]] = set()
+        for _ in range(self._rng.choice((0, 0, 3))):
+            self._plan.at(START + self._rng.choice((self._rng.randint(0, MINUTE), 10 * MINUTE)), self._forge)
+        self._plan.ordered()
+
+    @property
+    def next(self) -> int | None:
+        return self._plan.due[-1][0] if self._plan.due else None
+
+    def turn(self) -> bool:
+        due = self._plan.due
+        if not due or due[-1][0] > self._world.clock:
+            return False
+        due.pop()[2]()
+        return True
+
+    def _forge(self) -> None:
+        self._world.say("intruder: forges")
+        message = self._rng.choice((self._ack, self._rubbish, self._stranger))()
+        for at in self._world.bus.publish([message]):
+            self.positions.add((at.topic, at.partition, at.offset))
+
+    def _ack(self) -> Message:
+        """Success for every step there is, signed with a key that is not that product's."""
+        open_requests = sorted(id for id, state in self._world.store.tables.requests.items() if not state.ended)
+        if not open_requests:
+            return self._rubbish()
+        state = self._world.store.tables.requests[self._rng.choice(open_requests)]
+        name = self._rng.choice(sorted(state.steps))
+        step = state.steps[name]
+        ack = m.Ack(
+            tenant=state.tenant,
+            request=state.id,
+            product=name,
+            phase=step.phase or Phase.PURGE,
+            epoch=step.epoch,
+            seq=max(step.seq, 1),
+            attempt=max(step.attempt, 1),
+            outcome=Outcome.NOTHING_FOUND,
+            at=self._world.clock,
+        )
+        signer = self._world.keys.operators["cli.1"]
+        return codec.pack(Topic.ACKS, state.id, ack, "/intruder", signer=signer)
+
+    def _rubbish(self) -> Message:
+        return Message(self._rng.choice((Topic.REQUESTS, Topic.ACKS, Topic.OPERATIONS)).value, b"x", b"{]")
+
+    def _stranger(self) -> Message:
+        erase = m.Erase(tenant=TENANTS[0], right=Right.ERASURE, received_at=datetime.fromtimestamp(START / 1000, UTC))
+        signer = self._world.keys.producers[f"producer.{TENANTS[1]}.1"].key
+        return codec.pack(Topic.REQUESTS, "x", erase, "/intruder", id="x", signer=signer)
 
 
 class Operator:

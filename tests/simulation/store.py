@@ -80,33 +80,33 @@ class MemoryStore:
     ) -> None:
         self.shards = shards
         self.tables = Tables()
-        self._point = point
+        self.point = point
         self._heard = heard
         self._next_outbox = 1  # like a sequence, it does not go back with a transaction
 
     @contextmanager
     def unit(self, owned: Mapping[int, int]) -> Iterator[MemoryUnit]:
         """See :meth:`orchestrator.store.store.Store.unit`."""
-        self._point("store.begin")
+        self.point("store.begin")
         unit = MemoryUnit(self)
         unit.fence(owned)
         yield unit
         if not unit.changed:
             return
-        self._point("store.commit")
+        self.point("store.commit")
         self.tables = unit.tables
         self._heard(unit.recorded)
-        self._point("store.committed")
+        self.point("store.committed")
 
     def take_shards(self, shards: Sequence[int], owner: str) -> dict[int, int]:
-        self._point("store.begin")
+        self.point("store.begin")
         taken = {shard: self.tables.shards.get(shard, (0, ""))[0] + 1 for shard in shards}
         self.tables.shards.update((shard, (epoch, owner)) for shard, epoch in taken.items())
-        self._point("store.committed")
+        self.point("store.committed")
         return taken
 
     def offsets_owed(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        self._point("store.begin")
+        self.point("store.begin")
         return {place: self.tables.offsets.setdefault(place, 0) for place in places}
 
     def outbox(self, shards: Sequence[int], limit: int) -> list[DueRow]:
@@ -114,7 +114,7 @@ class MemoryStore:
         due = [(id, row) for id, row in tables.outbox.items() if row.shard in shards]
         if not due:
             return []
-        self._point("store.begin")
+        self.point("store.begin")
         return [self._due_row(tables, id, row) for id, row in sorted(due, key=lambda item: item[0])[:limit]]
 
     def _due_row(self, tables: Tables, id: int, row: OutboxRow) -> DueRow:
@@ -125,14 +125,14 @@ class MemoryStore:
         return DueRow(id, row.kind, row.request, row.body, vault, events)
 
     def published(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
-        self._point("store.commit")
+        self.point("store.commit")
         for request, position in sent:
             state = self.tables.requests.get(request)
             if state is not None and state.ended_at is None:
                 self.tables.sent[request] = (position.partition, position.offset)
         for id in ids:
             self.tables.outbox.pop(id, None)
-        self._point("store.committed")
+        self.point("store.committed")
 
     def moments(self, now: int) -> Iterator[int]:
         """When, after ``now``, time alone gives the engine something to do."""
@@ -171,6 +171,7 @@ class MemoryUnit:
             raise LostShard
 
     def move_offsets(self, moves: Mapping[tuple[str, int], tuple[int, int]]) -> None:
+        self._store.point("store.statement")
         if not moves:
             return
         offsets = self._writable().offsets
@@ -183,10 +184,12 @@ class MemoryUnit:
         return {id: self.tables.streams[id] for id in sorted(ids) if id in self.tables.streams}
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
+        self._store.point("store.statement")
         found = self.tables.requests
         return {id: r.thaw(r.freeze(found[id])) for id in ids if id in found}
 
     def submit(self, rows: Sequence[tuple[bytes, str, bytes, str | None, int]]) -> dict[bytes, tuple[str, bytes]]:
+        self._store.point("store.statement")
         if not rows:
             return {}
         submissions = self._writable().submissions
@@ -199,6 +202,7 @@ class MemoryUnit:
         return known
 
     def claim_subjects(self, rows: Sequence[tuple[str, bytes, str]]) -> dict[bytes, str]:
+        self._store.point("store.statement")
         if not rows:
             return {}
         subjects = self._writable().open_subjects
@@ -251,6 +255,7 @@ class MemoryUnit:
         return bool(brakes) and any((t, p) in brakes for t in ("", tenant) for p in ("", product))
 
     def append_brake(self, event: Callable[[int], Recorded]) -> Recorded:
+        self._store.point("store.statement")
         tables = self._writable()
         recorded = event(tables.streams.get(INSTALLATION, 0) + 1)
         raw = encode(recorded)
@@ -263,6 +268,7 @@ class MemoryUnit:
     # --- after deciding --------------------------------------------------------------------------------------------
 
     def write(self, changes: Changes) -> None:
+        self._store.point("store.statement")
         self._writable()
         if changes.recorded:
             self._heads(changes)

@@ -25,16 +25,19 @@ from schemas.codes import FailureCode, Phase
 from schemas.sealing import b64
 from schemas.topics import TOPICS
 from schemas.transport import BusError
-from tests.simulation.bus import SESSION_MS, Faults, MemoryBus
-from tests.simulation.chance import NAMES, START, TENANTS, Setting, setting
+from tests.simulation.bus import SESSION_MS, Faults, Life, MemoryBus
+from tests.simulation.chance import NAMES, SKEW, START, TENANTS, Setting, setting
 from tests.simulation.checks import Broken, Checks
-from tests.simulation.people import Operator, Platform
+from tests.simulation.people import Intruder, Operator, Platform
 from tests.simulation.product import Disk, SimulatedProduct
 from tests.simulation.store import MemoryStore
 
 MOST_ROUNDS = 6_000
 DEEPEST = 3
 QUIET_ROUNDS = 3
+
+LOCKED = frozenset({"store.statement", "store.commit"})
+"""Within a transaction."""
 
 IDLE = frozenset({"bus.poll", "store.begin"})
 """Where a process is most of the time: faults there are seldom of interest."""
@@ -65,7 +68,7 @@ class Process:
     starts_at: int = 0
     busy: set[int] = field(default_factory=set)
     frozen: int = 0
-    lives: int = 0
+    life: Life = field(default_factory=Life)
 
 
 class World(Faults):
@@ -88,6 +91,7 @@ class World(Faults):
         self.disks = {kind.name: Disk(rows=self.setting.rows[kind.name]) for kind in self.setting.kinds}
         self.platform = Platform(self)
         self.operator = Operator(self)
+        self.intruder = Intruder(self)
         self.processes = [self._engine(f"o{n}") for n in range(self.setting.instances)]
         self.processes += [self._product(kind.name) for kind in self.setting.kinds]
 
@@ -127,7 +131,7 @@ class World(Faults):
         self.rounds += 1
         self.clock += self.rng.randint(1, 20)
         self._acting.append(None)  # people are no process: nothing of what may happen to one happens to them
-        worked = self.platform.turn() | self.operator.turn()
+        worked = self.platform.turn() | self.operator.turn() | self.intruder.turn()
         self._acting.pop()
         loops = [(process, n) for process in self.processes for n in range(2)]
         self.rng.shuffle(loops)
@@ -147,12 +151,16 @@ class World(Faults):
 
     def _moments(self) -> Iterator[int]:
         """When, after now, something will be to do."""
-        yield from (moment for moment in (self.platform.next, self.operator.next, self.bus.next_visible(self.clock)) if moment is not None)
+        yield from (moment for moment in self._nexts() if moment is not None)
         yield from (process.starts_at for process in self.processes if not process.up)
-        yield from self.store.moments(self.clock)
+        for moment in self.store.moments(self.clock - 2 * SKEW):
+            yield from (moment - SKEW, moment, moment + SKEW)  # some clocks are ahead, and some behind
         yield from self.bus.lapses()
         if not self.calm:
             yield self.setting.calm_at
+
+    def _nexts(self) -> tuple[int | None, ...]:
+        return self.platform.next, self.operator.next, self.intruder.next, self.bus.next_visible(self.clock)
 
     def _turn(self, process: Process, n: int) -> bool:
         if process.frozen or n in process.busy:
@@ -165,11 +173,11 @@ class World(Faults):
             return False
         process.busy.add(n)
         self._acting.append(process)
-        life = process.lives
+        life = process.life
         try:
             return process.loops[n]()
         except Crash:
-            if process.lives == life:
+            if not life.over:
                 self._die(process)
             return True
         finally:
@@ -178,12 +186,13 @@ class World(Faults):
 
     def _start(self, process: Process) -> None:
         process.up = True
-        process.lives += 1
+        process.life = Life()
         process.loops = list(process.begin())
 
     def _die(self, process: Process) -> None:
         self.say("dies")
         process.up = False
+        process.life.over = True
         process.loops = []
         process.starts_at = self.clock + min(self.rng.choice((0, 1_000, 30_000, 10 * MINUTE, 3 * HOUR)), max(0, self.setting.calm_at - self.clock))
 
@@ -191,8 +200,18 @@ class World(Faults):
 
     def _engine(self, name: str) -> Process:
         def begin() -> Sequence[Callable[[], bool]]:
-            settings = EngineSettings(name, batch=self.rng.choice((1, 5, 500)))
-            engine = Engine(self.store, self.bus, self.keys, self.setting.policy, settings, now=self.now)  # type: ignore[arg-type]
+            # A new host may have another name, another clock, and other settings than the one that died.
+            skew = self.rng.choice((0, 0, -SKEW, SKEW))
+            member = name if self.rng.random() < 0.5 else f"{name}.{self.rng.randrange(1000)}"
+            settings = EngineSettings(member, batch=self.rng.choice((1, 5, 500)))
+            engine = Engine(
+                self.store,  # type: ignore[arg-type]
+                self.bus,
+                self.keys,
+                self.setting.policy,
+                settings,
+                now=lambda: self.clock + skew,
+            )
             return [lambda: self._engine_turn(engine)]
 
         return Process(name, begin)
@@ -222,6 +241,10 @@ class World(Faults):
         self.faults_left -= 1
         return True
 
+    def life(self) -> Life:
+        process = self._acting[-1] if self._acting else None
+        return process.life if process is not None else Life()
+
     def point(self, name: str) -> None:
         process, rates = self._acting[-1] if self._acting else None, self.setting.rates
         if process is None:
@@ -237,7 +260,7 @@ class World(Faults):
             if name.startswith("bus."):
                 raise BusError("the log does not answer")
             raise OperationalError("commit", None, Exception("connection lost"))
-        if name == "store.commit":
+        if name in LOCKED:
             return  # locks are held: others could not go on
         if self._depth < DEEPEST and self._strikes(rates.freeze * often):
             self._freeze(process, name)
