@@ -18,7 +18,7 @@ from orchestrator.domain.calendar import millis
 from orchestrator.domain.policy import Policy
 from orchestrator.keys import KeyRing
 from orchestrator.subjects import Subject
-from schemas.codec import Envelope, Rejection
+from schemas.codec import Envelope, Rejection, parse
 from schemas.codes import Mode, Right
 from schemas.codes import RejectionCode as Code
 from schemas.identifiers import BadIdentifier, Identifier
@@ -27,6 +27,9 @@ from schemas.sealing import BadSignature, SharedKey, Undecryptable, erase_contex
 
 CLOCK_SKEW_MS = 5 * 60 * 1000
 """How far ahead of our clock a sender's may be."""
+
+EARLIEST_MS = 1_000_000_000_000
+"""September 2001, before which nobody asked us for anything; smaller numbers are seconds taken for milliseconds."""
 
 SUPPORTED_RIGHTS = frozenset({Right.ERASURE, Right.HOUSEKEEPING})
 
@@ -68,6 +71,8 @@ class Intake:
         if erase.right not in SUPPORTED_RIGHTS:
             raise Rejection(Code.RIGHT_NOT_SUPPORTED, "right")
         received_at = millis(erase.received_at)
+        if received_at < EARLIEST_MS:
+            raise Rejection(Code.BAD_FIELD, "received_at")
         if received_at > now + CLOCK_SKEW_MS:
             raise Rejection(Code.TIME_IN_FUTURE, "received_at")
         subject = self._subject(envelope, erase, policy)
@@ -122,7 +127,7 @@ class Intake:
             product = policy.products.get(data.records.product)
             if product is None:
                 raise Rejection(Code.UNKNOWN_PRODUCT, "subject.records.product")
-            if data.records.dataset not in product.datasets:
+            if data.records.dataset not in product.nameable:
                 raise Rejection(Code.UNKNOWN_DATASET, "subject.records.dataset")
         return Subject.new(identifiers, data.records)
 
@@ -136,11 +141,9 @@ class Intake:
         context = erase_context(erase.tenant, envelope.source, envelope.id)
         try:
             plain = open_sealed(self._keys.request_private, erase.sealed or "", context)
-            return _subject_decoder.decode(plain)
         except Undecryptable:
             raise Rejection(Code.UNDECRYPTABLE, "sealed") from None
-        except msgspec.MsgspecError:
-            raise Rejection(Code.BAD_FIELD, "sealed") from None
+        return parse(_subject_decoder, plain)
 
 
 def _verified(envelope: Envelope, keys: dict[str, SharedKey]) -> SharedKey:

@@ -6,18 +6,20 @@ Each record stands alone. One that cannot be taken goes to quarantine with its r
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.brakes import set_brake
 from orchestrator.desk import Desk, UnknownRequest
 from orchestrator.domain.calendar import DAY_MS
 from orchestrator.domain.commands import Accept, Answer, NotPossible, Operate
+from orchestrator.domain.policy import Policy
 from orchestrator.intake import Asked, Intake, new_request_id, submission_key
 from orchestrator.keys import KeyRing
 from orchestrator.quarantine import seal_record
@@ -25,11 +27,11 @@ from orchestrator.store.rows import shard_of
 from orchestrator.store.unit import IndexRow, OutboxRow, QuarantineRow, VaultRow
 from orchestrator.subjects import Subject, Vault
 from schemas import messages as m
-from schemas.codec import Envelope, Rejection, message_of
-from schemas.codes import Phase
+from schemas.codec import Envelope, Rejection, message_of, parse
+from schemas.codes import FailureCode, Outcome, Phase
 from schemas.codes import RejectionCode as Code
 from schemas.events import INSTALLATION
-from schemas.identifiers import Identifier
+from schemas.identifiers import BadIdentifier, Identifier
 from schemas.sealing import SharedKey, Undecryptable, ack_context
 from schemas.transport import Record
 
@@ -246,6 +248,7 @@ class Receiver:
             raise UnknownRequest(ack.request)
         if ack.product not in state.steps:
             raise Rejection(Code.UNKNOWN_STEP, "product")
+        ack = _in_vocabulary(ack, desk.policy)
         derived = self._derived(ack, key) if ack.sealed is not None else ()
         subject = subjects.get(ack.request)
         new = tuple(identifier for identifier in derived if subject and identifier not in subject.identifiers)
@@ -258,12 +261,10 @@ class Receiver:
         if ack.phase is not Phase.RESOLVE or key is None:
             raise Rejection(Code.BAD_FIELD, "sealed")
         try:
-            found = _sealed_decoder.decode(key.open(ack.sealed or "", ack_context(ack)))
-            return tuple(Identifier.of(identifier.kind, identifier.value) for identifier in found.identifiers)
+            plain = key.open(ack.sealed or "", ack_context(ack))
         except Undecryptable:
             raise Rejection(Code.UNDECRYPTABLE, "sealed") from None
-        except (msgspec.MsgspecError, ValueError):
-            raise Rejection(Code.BAD_IDENTIFIER, "sealed") from None
+        return tuple(_usable(parse(_sealed_decoder, plain).identifiers, ack.product))
 
     def _enrich(self, desk: Desk, ack: m.Ack, subject: Subject, new: Sequence[Identifier]) -> Subject:
         key, sealed = self._vault.seal(ack.request, ack.tenant, subject)
@@ -336,6 +337,27 @@ def _producer(record: Record, keys: KeyRing) -> str | None:
     raw = record.header("ce_oblkeyid")
     named = raw.decode("ascii", "ignore") if raw else None
     return named if named in keys.producers or named in keys.operators else None
+
+
+def _usable(identifiers: Iterable[Identifier], product: str) -> Iterator[Identifier]:
+    """Those that are identifiers at all: one phone stored without its country code must not cost the others."""
+    for identifier in identifiers:
+        try:
+            yield Identifier.of(identifier.kind, identifier.value)
+        except BadIdentifier as bad:
+            log.warning("derived_identifier_unusable", product=product, kind=bad.kind.value)
+
+
+def _in_vocabulary(ack: m.Ack, policy: Policy) -> m.Ack:
+    """The ack, if every dataset it names is in the registry; else a failure that names none.
+
+    Its names go into the history, and a pattern alone would let a surname pass.
+    """
+    product = policy.products.get(ack.product)
+    named = {*ack.counts, *((ack.failure.dataset,) if ack.failure and ack.failure.dataset else ())}
+    if product is None or not product.datasets or named <= product.datasets:
+        return ack
+    return replace(ack, outcome=Outcome.FAILED, counts={}, failure=m.Failure(code=FailureCode.INVALID_ACK))
 
 
 _sealed_decoder = msgspec.json.Decoder(m.SealedSubject)

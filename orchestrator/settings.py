@@ -78,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             name=product.name,
             wave=product.wave,
             datasets=product.datasets,
+            nameable=product.nameable,
             kinds=product.kinds,
             links=product.links,
             retry=Retry(own.attempts, duration(own.first_retry), 3, duration(own.longest_retry)),

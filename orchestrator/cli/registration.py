@@ -29,7 +29,8 @@ def _entry(data_map: DataMap, wave: int) -> ProductEntry:
             Link(tuple(sorted({way.by for way in data_map.starts(link)})), tuple(sorted(link.gives)))
             for link in data_map.links
         ),
-        datasets=tuple(sorted(data_map.nameable)),
+        datasets=tuple(sorted(data_map.datasets)),
+        nameable=tuple(sorted(data_map.nameable)),
         map=data_map.digest(),
         backup_days=data_map.backup_days,
         trash=data_map.trash.value,

@@ -73,6 +73,7 @@ class Product:
     name: str
     wave: int = 1
     datasets: frozenset[str] = frozenset()
+    nameable: frozenset[str] = frozenset()
     kinds: frozenset[IdentifierKind] = frozenset()
     links: tuple[tuple[frozenset[IdentifierKind], frozenset[IdentifierKind]], ...] = ()
     retry: Retry = field(default_factory=Retry)

@@ -30,6 +30,7 @@ class ProductEntry(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         kinds: identifier kinds that its data map matches on.
         datasets: names of its datasets.
+        nameable: those of them whose records a request may name one by one.
         map: digest of its data map.
         backup_days: the longest it keeps backups; the index keeps digests no shorter than that.
         trash: ``native`` (hidden, restorable) or ``deferred`` (nothing happens until purge).
@@ -40,6 +41,7 @@ class ProductEntry(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[IdentifierKind, ...] = ()
     links: tuple[Link, ...] = ()
     datasets: tuple[str, ...] = ()
+    nameable: tuple[str, ...] = ()
     map: str = ""
     backup_days: int = 0
     trash: str = "deferred"
@@ -51,6 +53,7 @@ class ProductEntry(msgspec.Struct, frozen=True, kw_only=True):
             self.name,
             wave=self.wave,
             datasets=frozenset(self.datasets),
+            nameable=frozenset(self.nameable),
             kinds=frozenset(self.kinds),
             links=tuple((frozenset(link.given), frozenset(link.found)) for link in self.links),
         )
