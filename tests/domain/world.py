@@ -41,6 +41,7 @@ from schemas.codes import (
     Right,
     Role,
 )
+from tests.domain.diagrams import drawn, walked
 from tests.domain.script import COMMITMENT, EMAIL, ID, PHONE, START, TENANT, USER, WHO, hold_id, other
 
 NAMES = ("tickets", "chat", "voice")
@@ -470,6 +471,8 @@ class World(RuleBasedStateMachine):
         assert self.state.ended, summary(self.state, self.now)
         assert self.state.next_due() is None
         assert fold(self.history) == self.state
+        for ways, arrows in zip(walked(self.history), drawn(), strict=True):
+            assert ways <= arrows, ways - arrows
         late: list[DomainCommand] = [Tick(), Dispatch(NAMES), *(Answer(ack) for ack in self.acks[-5:])]
         for command in late:
             assert self.do(command) == []
