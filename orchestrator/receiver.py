@@ -6,7 +6,7 @@ Each record stands alone. One that cannot be taken goes to quarantine with its r
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 

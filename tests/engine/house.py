@@ -63,7 +63,13 @@ def fresh(postgres: Postgres) -> str:
 def policy(products: tuple[str, ...] = PRODUCTS, **more: Any) -> Policy:
     """No grace, no settling; logs come in a wave of their own."""
     known = {
-        name: Product(name, wave=2 if name == "logs" else 1, datasets=frozenset({"rows"})) for name in products
+        name: Product(
+            name,
+            wave=2 if name == "logs" else 1,
+            datasets=frozenset({"rows", "recordings"}),
+            nameable=frozenset({"rows"}),
+        )
+        for name in products
     } | more.pop("known", {})
     return Policy(
         registry=1,
