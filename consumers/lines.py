@@ -157,7 +157,9 @@ def _scrubs(dataset: LogDataset) -> dict[str, Scrub]:
 
 def _redactions(dataset: LogDataset) -> dict[str, Treatment]:
     return {
-        path: _treatment(treatment) for path, treatment in dataset.fields.items() if not isinstance(treatment, MapScrub) or treatment.ip
+        path: _treatment(treatment)
+        for path, treatment in dataset.fields.items()
+        if not isinstance(treatment, MapScrub) or treatment.ip
     }
 
 

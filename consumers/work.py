@@ -148,7 +148,7 @@ class Work:
 
     def _delete(self, part: Part, item: int) -> DeleteOutcome:
         key, size, tag = (column[item] for column in part.columns)
-        return self._kernel.holdings.object_store(part.dataset).delete(key, ObjectVersion(key, int(size), tag))
+        return self._kernel.holdings.object_store(part.dataset).delete(ObjectVersion(key, int(size), tag))
 
     def _unversion(self, step: Step, part: Part) -> None:
         """An object was written anew under the same key: this try ends, and the next one looks its versions up again."""

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -48,14 +49,14 @@ def data_map(product: str) -> DataMap:
     return msgspec.structs.replace(shipped, datasets=datasets)
 
 
-def settings(stores: SampleStores, product: str, **more: object) -> ProductSettings:
+def settings(stores: SampleStores, product: str, **more: Any) -> ProductSettings:
     addresses = {
         "database": stores.url(product).render_as_string(hide_password=False),
         "files": stores.objects,
         "folder": str(stores.log_folder),
     }
-    values = {"keys": (KEY,), "local": LOCAL, "lease_s": 0.1, "backoff_s": 0.005, "progress_s": 0.0, **more}
-    return ProductSettings(addresses=addresses, **values)
+    values: dict[str, Any] = {"keys": (KEY,), "local": LOCAL, "lease_s": 0.1, "backoff_s": 0.005, "progress_s": 0.0}
+    return ProductSettings(**{"addresses": addresses, **values, **more})
 
 
 @dataclass
@@ -65,7 +66,7 @@ class World:
     stores: SampleStores
     made: list[Product] = field(default_factory=list)
 
-    def product(self, name: str, *, map_: DataMap | None = None, more: dict | None = None, **options: object) -> Product:
+    def product(self, name: str, *, map_: DataMap | None = None, more: dict | None = None, **options: Any) -> Product:
         """A new worker of the product, as after a restart."""
         product = Product(map_ or data_map(name), settings(self.stores, name, **(more or {})), **options)
         if name not in {other.name for other in self.made}:
@@ -135,7 +136,7 @@ def command(
     return msgspec.structs.replace(bare, to=tuple(addresses))
 
 
-def records(*messages: object, topic: Topic = Topic.COMMANDS, first: int = 0) -> list[Record]:
+def records(*messages: codec.AnyMessage, topic: Topic = Topic.COMMANDS, first: int = 0) -> list[Record]:
     found = []
     for offset, message in enumerate(messages, first):
         packed = codec.pack(topic, "key", message, "/orchestrator")
@@ -148,7 +149,9 @@ def acks(messages: Iterable[Message]) -> list[Ack]:
     found = []
     for message in messages:
         if message.topic == Topic.ACKS.value:
-            envelope, ack = codec.message_of(Record(message.topic, 0, 0, message.key, message.value, message.headers, NOW))
+            envelope, ack = codec.message_of(
+                Record(message.topic, 0, 0, message.key, message.value, message.headers, NOW)
+            )
             envelope.verify(KEY)
             assert isinstance(ack, Ack)
             assert all(counts.add_up for counts in ack.counts.values())

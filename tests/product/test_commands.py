@@ -50,9 +50,7 @@ def test_one_record_addresses_several_products(fresh, people):
 
 def test_a_second_delivery_gives_the_first_receipt_to_whoever_asks(guide, subject):
     first = one(guide, command("guide", Phase.PURGE, subject.tenant, of(subject), request=(request := request_id())))
-    again = one(
-        guide, command("guide", Phase.PURGE, subject.tenant, of(subject), request=request, seq=4, attempt=3)
-    )
+    again = one(guide, command("guide", Phase.PURGE, subject.tenant, of(subject), request=request, seq=4, attempt=3))
     assert (again.seq, again.attempt) == (4, 3)
     same = msgspec.structs.replace(again, seq=1, attempt=1)
     assert same == first
@@ -71,7 +69,9 @@ def test_a_receipt_serves_its_own_phase_and_epoch_alone(guide, subject):
 
 def test_an_older_command_is_superseded(guide, subject):
     request = request_id()
-    assert one(guide, command("guide", Phase.TRASH, subject.tenant, of(subject), request=request, seq=5)).failure is None
+    assert (
+        one(guide, command("guide", Phase.TRASH, subject.tenant, of(subject), request=request, seq=5)).failure is None
+    )
     late = one(guide, command("guide", Phase.PURGE, subject.tenant, of(subject), request=request, seq=4))
     assert (late.outcome, late.counts) == (Outcome.SUPERSEDED, {})
 
@@ -158,9 +158,7 @@ def test_a_brake_stops_effects_of_the_product_or_of_one_tenant(guide, people):
     assert mine.tenant != other.tenant
     guide.stop(records(brake("guide", 2, stopped=True, tenant=mine.tenant), topic=Topic.STOPS))
     guide.stop(records(brake("guide", 1, stopped=False, tenant=mine.tenant), topic=Topic.STOPS))  # late: ignored
-    stopped, done = obey(
-        guide, *(command("guide", Phase.PURGE, s.tenant, of(s)) for s in (mine, other))
-    )
+    stopped, done = obey(guide, *(command("guide", Phase.PURGE, s.tenant, of(s)) for s in (mine, other)))
     assert (stopped.outcome, stopped.failure.code) == (Outcome.FAILED, FailureCode.STOPPED)
     assert stopped.counts == {}
     assert done.outcome is Outcome.DONE

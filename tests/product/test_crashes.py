@@ -19,7 +19,7 @@ FILES = {"tickets": "attachments", "voice": "transcripts"}
 LEAST_POINTS = {"tickets": 8, "voice": 9, "logs": 8}
 
 
-def crash_everywhere(calm, rough, name, subjects, phase, before=()):
+def crash_everywhere(calm, rough, name, subjects, *, phase, before=()):
     """Give how many points a step of ``phase`` has; ``before`` are phases that come first, undisturbed."""
     undisturbed = calm.product(name)
     unharmed = 0
@@ -67,15 +67,15 @@ def those_with_much(people, name):
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_purge_survives_a_crash_at_any_point(fresh, people, name):
     calm, rough = fresh(name), fresh(name)
-    points = crash_everywhere(calm, rough, name, those_with_much(people, name), Phase.PURGE)
+    points = crash_everywhere(calm, rough, name, those_with_much(people, name), phase=Phase.PURGE)
     assert points >= LEAST_POINTS.get(name, 4)
     assert state(calm, name) == state(rough, name)
 
 
-@pytest.mark.parametrize(("phase", "before"), [(Phase.TRASH, ()), (Phase.RESTORE, (Phase.TRASH,))])
+@pytest.mark.parametrize("phase,before", [(Phase.TRASH, ()), (Phase.RESTORE, (Phase.TRASH,))])
 def test_trash_and_restore_survive_a_crash_at_any_point(fresh, people, phase, before):
     calm, rough = fresh("tickets"), fresh("tickets")
-    points = crash_everywhere(calm, rough, "tickets", those_with_much(people, "tickets"), phase, before)
+    points = crash_everywhere(calm, rough, "tickets", those_with_much(people, "tickets"), phase=phase, before=before)
     assert points >= 4
     hidden = "select tenant, id, deleted_at is null from tickets order by 1, 2"
     seen = []

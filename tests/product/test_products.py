@@ -101,14 +101,17 @@ def test_named_records_go_and_the_subjects_other_records_stay(fresh, people):
     (subject,) = people.choose(1)
     with world.stores.cursor("tickets") as cursor:
         cursor.execute(
-            "select id from tickets where tenant = %s and requester_id = %s order by id", (subject.tenant, subject.user_id)
+            "select id from tickets where tenant = %s and requester_id = %s order by id",
+            (subject.tenant, subject.user_id),
         )
         first, *others = [row[0] for row in cursor]
     ack = one(product, command("tickets", Phase.PURGE, subject.tenant, named("tickets", "tickets", str(first))))
     assert ack.counts["tickets"].redacted == 1
     assert "users" not in ack.counts
     with world.stores.cursor("tickets") as cursor:
-        cursor.execute("select id, subject from tickets where tenant = %s and id = any(%s)", (subject.tenant, [first, *others]))
+        cursor.execute(
+            "select id, subject from tickets where tenant = %s and id = any(%s)", (subject.tenant, [first, *others])
+        )
         subjects = dict(cursor.fetchall())
     assert subjects.pop(first) == "[erased]"
     assert "[erased]" not in subjects.values()
@@ -131,5 +134,7 @@ def test_a_stranger_who_got_the_phone_later_survives(fresh, people):
     ack = one(product, command("voice", Phase.PURGE, subject.tenant, of(subject)))
     assert ack.outcome is Outcome.DONE
     with world.stores.cursor("voice") as cursor:
-        cursor.execute("select id, caller_name from calls where tenant = %s and caller_phone = %s", (subject.tenant, subject.phone))
+        cursor.execute(
+            "select id, caller_name from calls where tenant = %s and caller_phone = %s", (subject.tenant, subject.phone)
+        )
         assert cursor.fetchall() == [(highest + 1, "STRANGER")]

@@ -23,7 +23,13 @@ class Story:
     def take(self, phase, epoch=1):
         self.seq += 1
         wanted = command(
-            self.product.name, phase, self.subject.tenant, of(self.subject), request=self.request, seq=self.seq, epoch=epoch
+            self.product.name,
+            phase,
+            self.subject.tenant,
+            of(self.subject),
+            request=self.request,
+            seq=self.seq,
+            epoch=epoch,
         )
         return one(self.product, wanted)
 
@@ -37,7 +43,9 @@ def test_restored_is_as_it_was(fresh, subject):
     assert {name: n.hidden for name, n in hidden.counts.items()}.keys() == {"tickets", "users"}
     assert state(world, "tickets") != before
     back = story.take(Phase.RESTORE)
-    assert {name: n.restored for name, n in back.counts.items()} == {name: n.hidden for name, n in hidden.counts.items()}
+    assert {name: n.restored for name, n in back.counts.items()} == {
+        name: n.hidden for name, n in hidden.counts.items()
+    }
     assert state(world, "tickets") == before
     assert left_over(story.product) == {"plans": 0, "trash": 0}
 
@@ -55,7 +63,9 @@ def test_trash_restore_and_in_epoch_two_trash_and_purge(fresh, subject):
     assert purged.counts["tickets"].redacted == first.counts["tickets"].hidden
     assert left_over(story.product) == {"plans": 0, "trash": 0}
     assert [f for f in remains(world.stores, [subject]) if f.product == "tickets" and not f.retained] == []
-    assert [d for d in differences(before, fingerprint(world.stores, [subject], like=before)) if d.product == "tickets"] == []
+    assert [
+        d for d in differences(before, fingerprint(world.stores, [subject], like=before)) if d.product == "tickets"
+    ] == []
 
 
 def test_what_was_hidden_before_stays_hidden_after_a_restore(fresh, subject):
@@ -117,7 +127,8 @@ def test_purge_reaches_what_was_trashed_even_if_nothing_names_it_any_more(fresh,
     hidden = story.take(Phase.TRASH)
     with world.stores.cursor("tickets") as cursor:
         cursor.execute(
-            "update tickets set requester_id = null where tenant = %s and requester_id = %s", (subject.tenant, subject.user_id)
+            "update tickets set requester_id = null where tenant = %s and requester_id = %s",
+            (subject.tenant, subject.user_id),
         )
     purged = story.take(Phase.PURGE)
     assert purged.counts["tickets"].redacted == hidden.counts["tickets"].hidden
