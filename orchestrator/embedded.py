@@ -30,6 +30,8 @@ from schemas.topics import TOPICS
 
 log = structlog.get_logger()
 
+HOUSEKEEPING_S = 3600.0
+
 Wrap = Callable[[Product], Product]
 
 
@@ -142,6 +144,19 @@ class System:
         )
         engine = Engine(self.store, self.bus, self.installation.keys, self.policy, settings)
         self._spawn("orchestrator", engine.run, self._stop)
+
+        self._spawn("housekeeping", self._keep_house)
+
+    def _keep_house(self) -> None:
+        """What a broker and an operator's cron would do: drop records past their retention, and plans past their life."""
+        while not self._stop.wait(HOUSEKEEPING_S):
+            try:
+                for spec in TOPICS:
+                    self.bus.trim(spec.topic.value, clock() - spec.retention_ms)
+                for product in self.products.values():
+                    product.tidy()
+            except Exception as error:  # noqa: BLE001  next hour is soon enough
+                log.warning("housekeeping_failed", error=type(error).__name__)
 
     def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from orchestrator.cli import previews
 from orchestrator.cli.installation import Connected, Installation
 from orchestrator.cli.options import JSON, PATIENCE_S
 from orchestrator.cli.output import Exit, err, fail, out, print_json, told
@@ -107,10 +106,16 @@ def erase(
         wish = replace(_wish(defaults, identifiers, record, case, event_id), received_at=_utc(received))
         with installation.connected() as system:
             if dry_run:
-                previews.show(installation, [wish], json=json)
+                _preview(installation, [wish], json=json)
                 return
             outcomes = _send(system, [wish])
             _report(system, [wish], outcomes, how)
+
+
+def _preview(installation: Installation, wishes: Sequence[Wish], *, json: bool) -> None:
+    from orchestrator.cli.previews import show  # noqa: PLC0415  the products' code is needed here only
+
+    show(installation, wishes, json=json)
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -167,7 +172,7 @@ def _erase_file(
         err.print(f"line {line.number}: {line.reason}", highlight=False)
     with installation.connected() as system:
         if dry_run:
-            previews.show(installation, wishes, json=how.json)
+            _preview(installation, wishes, json=how.json)
             raise typer.Exit(Exit.PARTIAL if bad else Exit.OK)
         if wishes and not yes and not typer.confirm(f"Erase {len(wishes)} subjects ({defaults.mode.value})?", err=True):
             fail("nothing was sent")

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.cli.installation import Connected
 from orchestrator.cli.options import JSON, RequestArgument
 from orchestrator.cli.output import Exit, ago, day, fail, out, print_json, print_json_line, table, told, when
-from orchestrator.cli.previews import story
+from orchestrator.cli.telling import story
 from orchestrator.domain.state import Stage, State
 from orchestrator.domain.story import story as told_of
 from orchestrator.domain.view import summary

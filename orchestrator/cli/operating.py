@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import previews
 from orchestrator.cli.actors import acting
 from orchestrator.cli.installation import Installation
 from orchestrator.cli.options import JSON, PATIENCE_S, As, Reason, RequestArgument
 from orchestrator.cli.output import Exit, fail, print_json, told
+from orchestrator.cli.telling import story
 from orchestrator.client import new_hold_id
 from orchestrator.domain.commands import NotPossible, Operate
 from orchestrator.domain.decide import decide
@@ -202,4 +202,4 @@ def _operate(
             }
         )
     else:
-        previews.story(history)
+        story(history)

@@ -1,4 +1,4 @@
-"""What an erasure would touch, asked of the products themselves; and the telling of a history."""
+"""What an erasure would touch, asked of the products themselves."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from consumers.product import Asked, Product
 from consumers.steps import target_of
 from consumers.stores.sql_batch import Batch
 from orchestrator.cli.installation import Installation
-from orchestrator.cli.output import out, print_json, table, when
+from orchestrator.cli.output import out, print_json, table
 from orchestrator.client import Wish
-from orchestrator.domain.story import story as told_of
 from orchestrator.engine import clock
-from schemas.events import Recorded
 from schemas.identifiers import Identifier, IdentifierKind
 from schemas.messages import SealedSubject
 
@@ -93,9 +91,3 @@ def show(installation: Installation, wishes: Sequence[Wish], *, json: bool) -> N
     out.print(table("Would be touched (nothing was)", ("product", "dataset", "action", "records#"), rows))
     if not rows:
         out.print("No product holds anything under these identifiers.")
-
-
-def story(history: Sequence[Recorded]) -> None:
-    """Tell events in plain words, one line each."""
-    for recorded in history:
-        out.print(f"[dim]{when(recorded.at)}[/dim]  {told_of(recorded)}", highlight=False, soft_wrap=True)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from consumers.check import Finding, Level, check_product
-from consumers.maps import StoreKind, load_with_source
-from consumers.product import Asked, Product
 from orchestrator.cli.installation import Installation, map_file
 from orchestrator.cli.options import JSON
 from orchestrator.cli.output import Exit, fail, out, print_json, table, told
-from orchestrator.cli.previews import enriched
 from orchestrator.cli.wishes import identifier
-from orchestrator.engine import clock
-from schemas.identifiers import Identifier, IdentifierKind
-from schemas.messages import Counts, PlainIdentifier, SealedSubject
+from schemas.identifiers import IdentifierKind
 
 app = typer.Typer(help="The registered products and their data maps.", no_args_is_help=True)
 
@@ -58,6 +50,8 @@ def check_(
     json: JSON = False,
 ) -> None:
     """Hold data maps against the live stores: what is missing, what looks personal, what would be slow."""
+    from orchestrator.cli.inspection import ERROR, findings_of  # noqa: PLC0415  the products' code is needed here only
+
     with told():
         installation: Installation = context.obj
         names = product or list(installation.products)
@@ -66,8 +60,8 @@ def check_(
             fail("no such product; `oblio products list` names them", Exit.NOT_FOUND)
         if map_ is not None and len(names) != 1:
             fail("--map goes with the one product it is for", Exit.USAGE)
-        findings = {name: _findings(installation, name, map_ or map_file(name)) for name in names}
-    wrong = any(finding.level is Level.ERROR for found in findings.values() for finding in found)
+        findings = {name: findings_of(installation, name, map_ or map_file(name)) for name in names}
+    wrong = any(finding.level is ERROR for found in findings.values() for finding in found)
     if json:
         print_json(findings)
     else:
@@ -75,25 +69,9 @@ def check_(
             if not found:
                 out.print(f"[green]{name}[/green]: the map fits its stores")
             for finding in found:
-                colour = "red" if finding.level is Level.ERROR else "yellow"
+                colour = "red" if finding.level is ERROR else "yellow"
                 out.print(f"[{colour}]{finding.level.value}[/{colour}] {finding}", highlight=False, soft_wrap=True)
     raise typer.Exit(Exit.FAILED if wrong else Exit.OK)
-
-
-def _findings(installation: Installation, name: str, path: Path) -> list[Finding]:
-    data_map, source = load_with_source(path)
-    settings = installation.product_settings(name)
-    with ExitStack() as stack:
-        databases = {}
-        folders = {}
-        for store, spec in data_map.stores.items():
-            if spec.kind is StoreKind.SQL:
-                engine = settings.engine(spec.setting)
-                stack.callback(engine.dispose)
-                databases[store] = stack.enter_context(engine.connect())
-            elif spec.kind is StoreKind.LOGFILES:
-                folders[store] = Path(settings.addresses[spec.setting])
-        return check_product(data_map, source, databases, folders)
 
 
 def probe(
@@ -108,6 +86,8 @@ def probe(
 
     Exit code 1 if anything is there that a data map would erase.
     """
+    from orchestrator.cli.inspection import look  # noqa: PLC0415
+
     with told():
         identifiers = [
             *(identifier(IdentifierKind.EMAIL, text) for text in email or ()),
@@ -130,19 +110,3 @@ def probe(
         out.print(table("Found now", ("product", "dataset", "would be erased#", "retained by law#"), rows))
         out.print("Nothing is left." if not left else f"{left} records are there that an erasure would reach.")
     raise typer.Exit(Exit.FAILED if left else Exit.OK)
-
-
-def look(
-    installation: Installation, tenant: str, identifiers: Sequence[PlainIdentifier]
-) -> dict[str, dict[str, Counts]]:
-    """What each product holds now under these identifiers."""
-    subject = SealedSubject(identifiers=tuple(Identifier.of(one.kind, one.value) for one in identifiers))
-    asked = [Asked(tenant, subject, clock())]
-    with ExitStack() as stack:
-        products = []
-        for name, data_map in installation.maps.items():
-            products.append(Product(data_map, installation.product_settings(name)))
-            stack.callback(products[-1].close)
-        for product in products:
-            asked = enriched(product, asked)
-        return {product.name: dict(product.probe(asked)[0]) for product in products}
