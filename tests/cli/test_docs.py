@@ -1,0 +1,29 @@
+"""The runbook covers the vocabulary, and links in the docs lead somewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from schemas.codes import FailureCode
+from tests.cli.conftest import ROOT
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+
+NOT_A_PERSONS = {FailureCode.CONFLICT, FailureCode.LEASE_LOST, FailureCode.BAD_COMMAND, FailureCode.STOPPED}
+NOT_A_PERSONS |= {FailureCode.EXPIRED, FailureCode.INTERNAL_ERROR}
+
+
+def test_the_runbook_names_every_code_that_a_person_can_mend() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    missing = [code.value for code in FailureCode if f"`{code.value}`" not in runbook and code not in NOT_A_PERSONS]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: object) -> None:
+    text = page.read_text()  # type: ignore[attr-defined]
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target  # type: ignore[attr-defined]
