@@ -55,7 +55,8 @@ from typing import Any
 
 import msgspec
 
-from consumers.stores.objects import Failed, Unavailable, fsync_folder, told_plainly
+from consumers.stores.objects_answers import Failed, Unavailable, told_plainly
+from consumers.stores.objects_folder import fsync_folder
 
 __all__ = [
     "Count",
