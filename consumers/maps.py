@@ -119,21 +119,29 @@ def _load(text: str, file: str) -> tuple[DataMap, Source]:
     return data_map, source
 
 
+_NEUTRAL = {"product": "unread", "version": 1, "description": "-", "trash": "native", "backup_days": 0}
+
+
 def _check_the_rest(data: dict[str, Any], source: Source) -> None:
     """Hold the datasets that could be read to the rules, so that one run shows the problems of all.
 
-    What a rule says about a dataset that could not be read would be noise, and is left out.
+    What a rule says about a part that could not be read would be noise, and is left out.
     """
+    bad = {problem.key[0] for problem in source.problems if problem.key}
     unread = {
         problem.key[1] for problem in source.problems if problem.key[:1] == ("datasets",) and len(problem.key) > 1
     }
-    rest = Source(source.file, source.lines)
-    readable = {name: part for name, part in data.get("datasets", {}).items() if name not in unread}
-    data_map = decode(DataMap, {**data, "datasets": readable}, (), rest)
+    datasets = data.get("datasets")
+    if not isinstance(datasets, dict):
+        return
+    rest = {key: data[key] for key in ("stores", "tenancy", "identifiers", *_NEUTRAL) if key in data and key not in bad}
+    rest["datasets"] = {name: part for name, part in datasets.items() if name not in unread}
+    scratch = Source(source.file, source.lines)
+    data_map = decode(DataMap, {**_NEUTRAL, **rest}, (), scratch)
     if data_map is BAD:
         return
-    check_rules(data_map, rest)
-    for problem in rest.problems:
+    check_rules(data_map, scratch)
+    for problem in scratch.problems:
         about_unread = any(f"`{name}`" in problem.text for name in unread)
         if problem.key[:1] == ("datasets",) and "retain" not in problem.key and not about_unread:
             source.problems.append(problem)

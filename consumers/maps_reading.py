@@ -17,6 +17,8 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 import yaml
 
+from consumers.maps_model import UNSAFE_HASH
+
 Path = tuple[str | int, ...]
 
 
@@ -72,6 +74,12 @@ def dotted(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+NO_HASH = (
+    "a hash of an identifier is still personal data, for whoever can list the identifiers can undo it; "
+    "empty the column, give it a fixed value, or delete the row"
+)
 
 
 class Bad:
@@ -207,7 +215,10 @@ def _struct_of(forms: list[type[msgspec.Struct]], value: Mapping[str, Any], path
     if len(fits) == 1:
         return _struct(fits[0], value, path, source)
     wanted = "exactly one of " + _markers(forms)
-    if not fits and (bad := next(iter(value), None)) and len(value) == 1:
+    bad = next(iter(value), "")
+    if not fits and UNSAFE_HASH.search(bad):
+        source.problem(path, NO_HASH)
+    elif not fits and len(value) == 1:
         source.problem(path, f"unknown treatment or reference `{bad}`; write {wanted}")
     else:
         source.problem(path, f"this needs {wanted}")
@@ -247,7 +258,9 @@ def _leaf(form: Any, value: Any, path: Path, source: Source, structs: list[type[
     except msgspec.ValidationError as error:
         text = str(error).split(" - at ")[0]
         choices = _choices(form)
-        if choices:
+        if choices and UNSAFE_HASH.search(str(value)):
+            text = NO_HASH
+        elif choices:
             text = f"`{value}` is not known here; write one of {', '.join(choices)}"
             if structs:
                 text += f", or a mapping with {_markers(structs)}"
