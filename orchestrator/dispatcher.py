@@ -12,7 +12,9 @@ from orchestrator import timekeeper
 from orchestrator.desk import Desk
 from orchestrator.domain.commands import Dispatch
 from orchestrator.domain.policy import Policy
+from orchestrator.domain.state import Step, StepStatus
 from orchestrator.store.unit import Unit
+from schemas.codes import Phase
 from schemas.transport import Bus
 
 Selection = dict[str, list[str]]
@@ -37,16 +39,27 @@ def dispatch(desk: Desk, ready: Selection, bus: Bus) -> bool:
     Returns whether anything went.
     """
     desk.load(ready)
-    again = [request for request, names in ready.items() if _sent_before(desk, request, names)]
-    unread = timekeeper.unread(desk, bus, again) if again else {}
+    doubtful = {request: _doubtful(desk, request, names) for request, names in ready.items()}
+    asked = [request for request, names in doubtful.items() if names]
+    unread = timekeeper.unread(desk, bus, asked) if asked else {}
     went = False
     for request, names in ready.items():
-        going = tuple(name for name in names if name not in unread.get(request, frozenset()))
+        lying = doubtful[request] & unread.get(request, frozenset())
+        going = tuple(name for name in names if name not in lying)
         went = bool(going and desk.apply(request, Dispatch(going))) or went
     return went
 
 
-def _sent_before(desk: Desk, request: str, names: Sequence[str]) -> bool:
-    """Whether a command of the present phase went out before: only then can one be lying unread."""
+def _doubtful(desk: Desk, request: str, names: Sequence[str]) -> frozenset[str]:
     steps = desk.state(request).steps
-    return any(steps[name].cutoff_at is not None for name in names)
+    return frozenset(name for name in names if may_be_unread(steps[name]))
+
+
+def may_be_unread(step: Step) -> bool:
+    """Whether the step's last command may lie unread.
+
+    Not where the product has answered it: a failure answers it, and a probe follows a purge that was done. What the
+    log says of a reader may lag behind what it has read, where it died before it could tell.
+    """
+    answered = step.status is StepStatus.WAITING or (step.phase is Phase.PROBE and not step.begun)
+    return step.cutoff_at is not None and not answered

@@ -14,7 +14,6 @@ from orchestrator.domain.evolve import evolve
 from orchestrator.domain.policy import HOUR
 from orchestrator.domain.state import FINISHED, Stage, State, StepStatus
 from orchestrator.store import rows as r
-from orchestrator.timekeeper import group_of
 from schemas import events as e
 from schemas import messages as m
 from schemas.codes import End, Phase
@@ -90,15 +89,15 @@ class Checks:
             self._sent[entry.id, name] = (event.phase, event.epoch, event.steps[name][0])
 
     def _was_read(self, id: str, name: str, seq: int) -> bool:
-        """Whether the first copy of a command lies before what its product has committed."""
-        bus = self._world.bus
-        number = partition_of(id, self._world.setting.shards)
-        committed = bus.committed(group_of(name), [TopicPartition(Topic.COMMANDS, number)])
-        for record in bus.topics[Topic.COMMANDS][number].records:
+        """Whether the product has taken a command off the log, or done something about it."""
+        disk, number = self._world.disks[name], partition_of(id, self._world.setting.shards)
+        if disk.steps.get((self._tables.requests[id].tenant, id), (0, False))[0] >= seq:
+            return True
+        for record in self._world.bus.topics[Topic.COMMANDS][number].records:
             if record.key.decode() == id:
                 command = msgspec.json.decode(record.value, type=m.Command)
                 if any(to.product == name and to.seq == seq for to in command.to):
-                    return record.offset < next(iter(committed.values()))
+                    return record.offset < disk.owed.get(TopicPartition(Topic.COMMANDS, number), 0)
         return True  # never published: its request had lost its identifiers
 
     def effect(self, product: str, tenant: str, request: str, phase: Phase) -> None:
@@ -118,7 +117,9 @@ class Checks:
             raise Broken("a request waits for its turn", where)
         if phase is Phase.PURGE and self._world.clock < state.accepted_at + self._world.setting.policy.grace - SKEW:
             raise Broken("nothing is purged before the grace time is over", where)
-        if step.stop_at is None and (state.held(product) or state.undo is not None):
+        coming_back = step.phase is Phase.RESTORE and step.status not in FINISHED  # under a seq above what is done now
+        undone = state.undo is not None and not coming_back
+        if step.stop_at is None and (state.held(product) or undone):
             raise Broken("once a product has stopped, it has stopped", where)
         self._alone(state, where)
 
