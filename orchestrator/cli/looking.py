@@ -22,6 +22,9 @@ from orchestrator.store.queries import Filters, RequestPage
 
 REFRESH_S = 0.25
 
+BEFORE_WORK = frozenset({Stage.BEHIND, Stage.RESOLVING, Stage.GRACE})
+"""Nothing is being erased yet, so there is no share of it to show."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -143,7 +146,7 @@ def _listed(page: RequestPage, now: int) -> RenderableType:
                 line.tenant,
                 line.mode,
                 standing + late,
-                f"{done}/{len(line.steps)}",
+                f"{done}/{len(line.steps)}" if line.stage not in BEFORE_WORK else "",
                 when(line.accepted_at),
                 day(line.due_at),
             )
