@@ -147,6 +147,7 @@ class SqlStore:
             return Rows()
         if self._retains(dataset):
             return rows
+        _check_ordinals(rows, batch)
         statement = self._statement(connection, batch, "act", dataset, effect)
         with_rows = {**row_parameters(rows), "at": self._time(effect, at)}
         records = self._run(connection, statement, batch, with_rows, restoring=effect is Effect.UNHIDE)
@@ -180,6 +181,7 @@ class SqlStore:
         """
         if not rows or not self._concerns(dataset, effect) or self._retains(dataset):
             return []
+        _check_ordinals(rows, batch)
         statement = self._statement(connection, batch, "verify", dataset, effect)
         records = self._run(connection, statement, batch, row_parameters(rows))
         return [
@@ -296,6 +298,12 @@ class SqlStore:
         restoring: bool = False,
     ) -> Sequence[Any]:
         return execute(connection, statement.sql, {**batch.parameters(statement), **more}, restoring=restoring)
+
+
+def _check_ordinals(rows: Rows, batch: Batch) -> None:
+    """A row of nobody in the batch would be passed over in silence, and then count as verified."""
+    if not batch.by_ordinal.keys() >= set(rows.ordinals):
+        raise ValueError("rows of a subject that is not in the batch")
 
 
 def _live(dataset: str, width: int, columns: Sequence[tuple[str, str]], record: Sequence[Any]) -> list[Live]:

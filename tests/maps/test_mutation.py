@@ -100,7 +100,7 @@ def world(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def plain(product: str) -> dict[str, Any]:
-    data, _ = read((PRODUCT_FOLDER / product / "map.yaml").read_text(), "map.yaml")
+    data: dict[str, Any] = read((PRODUCT_FOLDER / product / "map.yaml").read_text(), "map.yaml")[0]
     return data
 
 
@@ -113,8 +113,8 @@ def places(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
 
 
 def without(data: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, Any]:
-    mutant: Any = copy.deepcopy(data)
-    node = mutant
+    mutant = copy.deepcopy(data)
+    node: Any = mutant
     for key in path[:-1]:
         node = node[key]
     del node[path[-1]]

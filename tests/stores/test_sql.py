@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from consumers.maps import DataMap, load
-from consumers.stores.sql import Batch, Effect, Rows, SqlStore, StoreError, Target
+from consumers.stores.sql import Batch, Effect, Live, Rows, SqlStore, StoreError, Target
 from schemas.codes import FailureCode
 from tests.postgres import Postgres
 
@@ -380,7 +380,8 @@ def test_a_shared_phone_is_ambiguous_and_leads_to_nobody_else(connection: sa.Con
         "1"
     }  # the phone that was found is Bruno's as well, and is not followed to him
     assert links[7].derived["email"] == {"anna.rossi@example.org"}
-    assert (links[7].persons, links[7].shared) == (1, {"phone"})
+    assert links[7].persons == 1
+    assert links[7].shared == {"phone"}
     assert links[8].derived["user_id"] == {"1", "2"}
     assert links[8].persons == 2
     assert links[7].ambiguous
@@ -388,7 +389,8 @@ def test_a_shared_phone_is_ambiguous_and_leads_to_nobody_else(connection: sa.Con
 
 
 def test_live_identifiers_come_page_by_page(connection: sa.Connection, store: SqlStore) -> None:
-    found, cursor, pages = [], None, 0
+    found: list[Live] = []
+    cursor, pages = None, 0
     while pages == 0 or cursor:
         page, cursor = store.live_identifiers(connection, cursor, limit=2)
         found, pages = found + page, pages + 1
@@ -466,3 +468,33 @@ def test_an_empty_batch_finds_nothing(connection: sa.Connection, store: SqlStore
     assert store.count(connection, Batch([])) == {}
     assert store.link(connection, Batch([])) == {}
     assert not any(erase(connection, store, Batch([])).values())
+
+
+def test_the_number_of_subjects_does_not_change_the_number_of_statements(engine: sa.Engine, store: SqlStore) -> None:
+    def statements(batch: Batch) -> int:
+        counted = 0
+
+        def count(*_: Any) -> None:
+            nonlocal counted
+            counted += 1
+
+        with engine.connect() as connection:
+            store.count(connection, batch)
+            sa.event.listen(connection, "before_cursor_execute", count)
+            rows = erase(connection, store, batch)
+            assert counted == len(store.datasets)
+            for name in store.datasets:
+                store.verify_rows(connection, name, rows[name], batch)
+            store.remains(connection, batch)
+        return counted
+
+    many = [anna(ordinal, tenant) for ordinal, tenant in enumerate(["acme", "zeta"] * 100)]
+    assert statements(Batch([anna()])) == statements(Batch(many)) <= 2 * len(store.datasets) + 1
+
+
+def test_rows_of_somebody_outside_the_batch_are_refused(connection: sa.Connection, store: SqlStore) -> None:
+    rows = store.find(connection, "comments", Batch([anna(7)]))
+    with pytest.raises(ValueError, match="not in the batch"):
+        store.act(connection, "comments", rows, Batch([anna(8)]))
+    with pytest.raises(ValueError, match="not in the batch"):
+        store.verify_rows(connection, "comments", rows, Batch([anna(8)]))
