@@ -31,4 +31,6 @@ def set_brake(desk: Desk, operation: BrakeOperation) -> None:
     products = sorted(desk.policy.products) if operation.product is None else [operation.product]
     body = {"stopped": operation.stopped, "seq": n, "tenant": operation.tenant, "products": products}
     desk.changes.outbox.append(OutboxRow(shard, "brake", e.INSTALLATION, body))
-    desk.changes.outbox.append(OutboxRow(shard, "events", e.INSTALLATION, {"first": n, "last": n}))
+    desk.changes.outbox.append(
+        OutboxRow(shard, "events", e.INSTALLATION, {"tenant": INSTALLATION_TENANT, "first": n, "last": n})
+    )

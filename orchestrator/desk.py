@@ -84,15 +84,15 @@ class Desk:
         shard = shard_of(request, self.unit.shards)
         for event in events:
             self._consequences(shard, after, event)
-        self._publish_events(shard, request, first, after.n)
+        self._publish_events(shard, after, first)
 
-    def _publish_events(self, shard: int, request: str, first: int, last: int) -> None:
+    def _publish_events(self, shard: int, state: State, first: int) -> None:
         """One row for all that this transaction adds to a stream."""
-        row = self._told.get(request)
+        row = self._told.get(state.id)
         if row is None:
-            row = self._told[request] = OutboxRow(shard, "events", request, {"first": first})
+            row = self._told[state.id] = OutboxRow(shard, "events", state.id, {"tenant": state.tenant, "first": first})
             self.changes.outbox.append(row)
-        row.body["last"] = last
+        row.body["last"] = state.n
 
     def _consequences(self, shard: int, state: State, event: e.AnyEvent) -> None:
         match event:

@@ -64,7 +64,7 @@ class Publisher:
         request, body = row.request, row.body
         match row.kind:
             case "events":
-                return [_event_message(request, n, raw) for n, raw in enumerate(row.events, body["first"])]
+                return _event_messages(request, body, row.events)
             case "command":
                 return [self._command(body, row.vault)] if row.vault is not None else []
             case "stop":
@@ -141,8 +141,21 @@ class Publisher:
         return codec.pack(Topic.OPERATIONS, request, cancel, SOURCE, signer=self._keys.orchestrator)
 
 
-def _event_message(stream: str, n: int, raw: bytes) -> Message:
-    return codec.pack(Topic.EVENTS, stream, e.decode(raw), SOURCE, id=f"{stream}/{n}", data=raw)
+def _event_messages(stream: str, body: dict[str, Any], events: Sequence[bytes]) -> list[Message]:
+    """The stored bytes as they are.
+
+    They were checked when they were written, and are not decoded again for the envelope: it needs the tenant alone.
+    """
+    tenant = body["tenant"]
+    return [
+        codec.pack(Topic.EVENTS, stream, _any_event(stream, tenant, n), SOURCE, id=f"{stream}/{n}", data=raw)
+        for n, raw in enumerate(events, body["first"])
+    ]
+
+
+def _any_event(stream: str, tenant: str, n: int) -> e.Recorded:
+    """Of the type and tenant of a stored event, for the envelope's sake."""
+    return e.Recorded(id=stream, tenant=tenant, n=n, at=0, event=_NO_EVENT)
 
 
 def _rejected(body: dict[str, Any]) -> Message:
@@ -157,3 +170,6 @@ def _rejected(body: dict[str, Any]) -> Message:
         producer=body["producer"],
     )
     return codec.pack(Topic.REJECTED, body["id"], rejected, SOURCE, id=body["id"])
+
+
+_NO_EVENT = e.SettleStarted(probe_at=0)

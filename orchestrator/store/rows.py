@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ _decoder = msgspec.msgpack.Decoder(State)
 Row = tuple[Any, ...]
 
 
+@lru_cache(maxsize=50_000)
 def shard_of(request: str, shards: int) -> int:
     """The shard that owns a request's stream; the same function as the partition of its topics."""
     return partition_of(request, shards)
@@ -105,10 +107,20 @@ def step_row(state: State, name: str, shards: int) -> Row:
         step.attempt,
         ready_from(state, name),
         state.due_at,
-        step.status in IN_FLIGHT and not state.ended,
+        in_flight(state, name),
         step.failure.code.value if step.failure else None,
         step.failure.dataset if step.failure else None,
     )
+
+
+def in_flight(state: State, name: str) -> bool:
+    """Whether the step takes room in its product's window."""
+    return state.steps[name].status in IN_FLIGHT and not state.ended
+
+
+def gate(state: State, name: str) -> tuple[int | None, bool]:
+    """What of a step's row depends on more than the step itself: on holds, on a cancel, on the end."""
+    return ready_from(state, name), in_flight(state, name)
 
 
 def ready_from(state: State, name: str) -> int | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
@@ -95,15 +96,16 @@ class Store:
     def outbox(self, shards: Sequence[int], limit: int) -> list[DueRow]:
         """The oldest rows of ``shards`` that are not published yet, each with what it needs."""
         with self.database.connect() as connection:
-            rows = connection.execute(
+            found = connection.execute(
                 sa.text(
-                    """SELECT id, kind, request::text, body FROM oblio.outbox
+                    """SELECT id, kind, request::text, body::text FROM oblio.outbox
                        WHERE shard = ANY(:shards) ORDER BY id LIMIT :limit"""
                 ),
                 {"shards": list(shards), "limit": limit},
             ).all()
-            if not rows:
+            if not found:
                 return []
+            rows = [(row, kind, request, _decode(body)) for row, kind, request, body in found]
             vault = _vault(connection, sorted({request for _, kind, request, _ in rows if kind == "command"}))
             bodies = _bodies(
                 connection, [(row, q, b["first"], b["last"]) for row, kind, q, b in rows if kind == "events"]
@@ -136,6 +138,9 @@ class Store:
                     sorted((request, position.partition, position.offset) for request, position in last.items()),
                 )
             connection.execute(sa.text("DELETE FROM oblio.outbox WHERE id = ANY(:ids)"), {"ids": list(ids)})
+
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _vault(connection: Connection, requests: Sequence[str]) -> dict[str, VaultRow]:

@@ -6,11 +6,11 @@ believe they own the same shard meet at the first statement, and one of them los
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -472,6 +472,10 @@ class Unit:
         )
 
 
+def _json(body: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(body).decode()
+
+
 def insert_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     """Add what is to be published."""
     if rows:
@@ -479,7 +483,7 @@ def insert_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
             connection,
             "INSERT INTO oblio.outbox (shard, kind, request, body) SELECT shard, kind, request, body FROM {rows}",
             (("shard", "integer"), ("kind", "text"), ("request", "uuid"), ("body", "jsonb")),
-            [(row.shard, row.kind, row.request, json.dumps(row.body)) for row in rows],
+            [(row.shard, row.kind, row.request, _json(row.body)) for row in rows],
         )
 
 
@@ -549,7 +553,9 @@ def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) 
             state.vault_gone,
         )
         pairs.extend(
-            (state, name) for name, step in state.steps.items() if not same_gate or step is not old.steps[name]
+            (state, name)
+            for name, step in state.steps.items()
+            if step is not old.steps[name] or not (same_gate or r.gate(state, name) == r.gate(old, name))
         )
     return pairs
 

@@ -111,7 +111,7 @@ class House:
         self.owner = self._engine()
         self.store = Store(self.database, SHARDS)
         self.queries = Queries(self.database)
-        self.bus = PostgresBus(self._engine(), session_s=5.0)
+        self.bus = PostgresBus(self.owner, session_s=5.0)
         self.stack.callback(self.bus.close)
         self.client = Client(self.bus, self.keys)
         self.engine = self.new_engine("o1")
