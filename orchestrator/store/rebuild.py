@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from orchestrator.store import install, replay, tables, unit
+from orchestrator.store import derived, install, replay, tables
 from orchestrator.store import rows as r
 from orchestrator.store.database import execute_rows
 from orchestrator.store.replay import folded, installation, pages
@@ -113,11 +113,11 @@ def _fold_into(connection: Connection, ids: Sequence[str], shards: int, tally: _
         states.append(state)
         tally.events += count
         _verify_head(tally, state.id, state.n, heads.get(state.id))
-    unit.insert_requests(connection, states, shards, schema=ASIDE)
-    unit.insert_steps(connection, [(state, name) for state in states for name in state.steps], shards, schema=ASIDE)
+    derived.insert_requests(connection, states, shards, schema=ASIDE)
+    derived.insert_steps(connection, [(state, name) for state in states for name in state.steps], shards, schema=ASIDE)
     timers = [row for state in states if (row := r.timer_row(state, shards)) is not None]
-    unit.put_timers(connection, timers, schema=ASIDE)
-    unit.insert_waits(connection, states, schema=ASIDE)
+    derived.put_timers(connection, timers, schema=ASIDE)
+    derived.insert_waits(connection, states, schema=ASIDE)
     if INSTALLATION in ids:
         _fold_brakes(connection, tally, heads.get(INSTALLATION))
 

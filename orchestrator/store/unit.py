@@ -7,18 +7,47 @@ believe they own the same shard meet at the first statement, and one of them los
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from orchestrator.domain.state import State
 from orchestrator.store import rows as r
+from orchestrator.store.changes import (
+    Changes,
+    IndexRow,
+    OutboxRow,
+    QuarantineRow,
+    VaultRow,
+    insert_outbox,
+    put_index,
+    put_quarantine,
+    put_vault,
+)
 from orchestrator.store.database import execute_rows
-from orchestrator.store.tables import SCHEMA
-from schemas.events import INSTALLATION, BrakeSet, Recorded, check, encode
+from orchestrator.store.derived import (
+    delete_rows,
+    fold_brake,
+    insert_requests,
+    insert_steps,
+    insert_waits,
+    put_timers,
+    update_requests,
+    update_steps,
+)
+from schemas.events import INSTALLATION, Recorded, check, encode
+
+__all__ = [
+    "READY_HORIZON",
+    "Changes",
+    "IndexRow",
+    "LostOffsets",
+    "LostShard",
+    "OutboxRow",
+    "QuarantineRow",
+    "Unit",
+    "VaultRow",
+]
 
 
 class LostShard(Exception):
@@ -27,71 +56,6 @@ class LostShard(Exception):
 
 class LostOffsets(Exception):
     """The offsets in the store are not those this reader began with: another reader moved them."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """What is to be published. ``body`` names steps, phase and seq; an identifier is never in it."""
-
-    shard: int
-    kind: str
-    request: str
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class VaultRow:
-    """A vault entry: the identifiers of one request, sealed under the vault key ``key``."""
-
-    request: str
-    tenant: str
-    key: str
-    sealed: bytes
-    destroy_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """A digest of an identifier. ``derived``: a product found it, the request did not name it."""
-
-    tenant: str
-    digest: bytes
-    request: str
-    derived: bool
-    destroy_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineRow:
-    """A record that was rejected: why, where it stood, and its bytes, sealed under the vault key ``key``."""
-
-    id: str
-    at: int
-    rejection_class: str
-    code: str
-    field: str | None
-    topic: str
-    partition: int
-    offset: int
-    producer: str | None
-    key: str
-    sealed: bytes
-    destroy_at: int
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a batch decided. ``states`` holds the last state of each request touched; ``before`` its version at the start."""
-
-    recorded: list[tuple[Recorded, bytes]] = field(default_factory=list)
-    states: dict[str, State] = field(default_factory=dict)
-    before: dict[str, State | None] = field(default_factory=dict)
-    outbox: list[OutboxRow] = field(default_factory=list)
-    vault: list[VaultRow] = field(default_factory=list)
-    vault_gone: list[str] = field(default_factory=list)
-    index: list[IndexRow] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
-    quarantine: list[QuarantineRow] = field(default_factory=list)
 
 
 READY_HORIZON = 5_000
@@ -386,7 +350,7 @@ class Unit:
             elif before is not None:
                 gone.append(key)
         put_timers(self.connection, put)
-        _delete(self.connection, "timers", "request", gone)
+        delete_rows(self.connection, "timers", "request", gone)
 
     def _waits(self, changes: Changes) -> None:
         gone: list[tuple[str, str]] = []
@@ -403,40 +367,13 @@ class Unit:
             )
 
     def _kept(self, changes: Changes) -> None:
-        if changes.vault:
-            execute_rows(
-                self.connection,
-                """INSERT INTO oblio.vault (request, tenant, key, sealed, destroy_at)
-                   SELECT request, tenant, key, sealed, destroy_at FROM {rows}
-                   ON CONFLICT (request) DO UPDATE SET sealed = excluded.sealed, key = excluded.key""",
-                (
-                    ("request", "uuid"),
-                    ("tenant", "text"),
-                    ("key", "text"),
-                    ("sealed", "bytea"),
-                    ("destroy_at", "bigint"),
-                ),
-                [(v.request, v.tenant, v.key, v.sealed, v.destroy_at) for v in changes.vault],
-            )
-        if changes.index:
-            execute_rows(
-                self.connection,
-                """INSERT INTO oblio.index (tenant, digest, request, derived, destroy_at)
-                   SELECT tenant, digest, request, derived, destroy_at FROM {rows} ON CONFLICT DO NOTHING""",
-                (
-                    ("tenant", "text"),
-                    ("digest", "bytea"),
-                    ("request", "uuid"),
-                    ("derived", "boolean"),
-                    ("destroy_at", "bigint"),
-                ),
-                [(i.tenant, i.digest, i.request, i.derived, i.destroy_at) for i in changes.index],
-            )
-        _delete(self.connection, "vault", "request", changes.vault_gone)
-        _delete(self.connection, "sent", "request", changes.ended)
-        _delete(self.connection, "open_subjects", "request", changes.ended)
+        put_vault(self.connection, changes.vault)
+        put_index(self.connection, changes.index)
+        delete_rows(self.connection, "vault", "request", changes.vault_gone)
+        delete_rows(self.connection, "sent", "request", changes.ended)
+        delete_rows(self.connection, "open_subjects", "request", changes.ended)
         changes.outbox.extend(self._turns(changes.ended))
-        self._quarantine(changes.quarantine)
+        put_quarantine(self.connection, changes.quarantine)
 
     def _turns(self, ended: Sequence[str]) -> list[OutboxRow]:
         """Who waits behind the requests that ended.
@@ -458,87 +395,6 @@ class Unit:
             for waiter, behind, tenant in found
         ]
 
-    def _quarantine(self, rows: Sequence[QuarantineRow]) -> None:
-        if not rows:
-            return
-        names = QuarantineRow.__slots__
-        types = {"id": "uuid", "at": "bigint", "partition": "integer", "offset": "bigint", "sealed": "bytea"}
-        listed = ", ".join(f'"{name}"' for name in names)
-        execute_rows(
-            self.connection,
-            f"INSERT INTO oblio.quarantine ({listed}) SELECT {listed} FROM {{rows}} ON CONFLICT DO NOTHING",
-            [(name, types.get(name, "bigint" if name.endswith("_at") else "text")) for name in names],
-            [tuple(getattr(row, name) for name in names) for row in rows],
-        )
-
-
-def _json(body: Mapping[str, Any]) -> str:
-    return msgspec.json.encode(body).decode()
-
-
-def insert_outbox(connection: Connection, rows: Sequence[OutboxRow]) -> None:
-    """Add what is to be published."""
-    if rows:
-        execute_rows(
-            connection,
-            "INSERT INTO oblio.outbox (shard, kind, request, body) SELECT shard, kind, request, body FROM {rows}",
-            (("shard", "integer"), ("kind", "text"), ("request", "uuid"), ("body", "jsonb")),
-            [(row.shard, row.kind, row.request, _json(row.body)) for row in rows],
-        )
-
-
-# --- derived rows: the same statements serve the engine and the rebuild ---------------------------------------------
-
-
-def insert_requests(connection: Connection, states: Sequence[State], shards: int, schema: str = SCHEMA) -> None:
-    """Insert the rows of ``states``."""
-    if states:
-        names = ", ".join(f'"{name}"' for name, _ in r.REQUEST_COLUMNS)
-        execute_rows(
-            connection,
-            f"INSERT INTO {schema}.requests ({names}) SELECT {names} FROM {{rows}}",
-            r.REQUEST_COLUMNS,
-            [r.request_row(state, shards) for state in states],
-        )
-
-
-def update_requests(connection: Connection, states: Sequence[State], shards: int) -> None:
-    """Bring the rows of ``states`` up to date."""
-    if states:
-        changing = ("stage", "end", "parked", "held", "stopping", "due_at", "ended_at", "n", "state")
-        sets = ", ".join(f'"{name}" = r."{name}"' for name in changing)
-        execute_rows(
-            connection,
-            f"UPDATE oblio.requests q SET {sets} FROM {{rows}} WHERE q.id = r.id",
-            r.REQUEST_COLUMNS,
-            [r.request_row(state, shards) for state in states],
-        )
-
-
-def insert_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int, schema: str = SCHEMA) -> None:
-    """Insert the rows of these (request, step) pairs."""
-    if pairs:
-        names = ", ".join(f'"{name}"' for name, _ in r.STEP_COLUMNS)
-        execute_rows(
-            connection,
-            f"INSERT INTO {schema}.steps ({names}) SELECT {names} FROM {{rows}}",
-            r.STEP_COLUMNS,
-            [r.step_row(state, name, shards) for state, name in pairs],
-        )
-
-
-def update_steps(connection: Connection, pairs: Sequence[tuple[State, str]], shards: int) -> None:
-    """Bring the rows of these (request, step) pairs up to date."""
-    if pairs:
-        changing = [name for name, _ in r.STEP_COLUMNS if name not in ("request", "product", "tenant", "shard")]
-        sets = ", ".join(f'"{name}" = r."{name}"' for name in changing)
-        execute_rows(
-            connection,
-            f"UPDATE oblio.steps s SET {sets} FROM {{rows}} WHERE s.request = r.request AND s.product = r.product",
-            r.STEP_COLUMNS,
-            [r.step_row(state, name, shards) for state, name in pairs],
-        )
-
 
 def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) -> list[tuple[State, str]]:
     """Only steps whose row changes; a hold or an end changes rows of steps that did not move themselves."""
@@ -558,50 +414,3 @@ def _changed_steps(states: Sequence[State], before: Mapping[str, State | None]) 
             if step is not old.steps[name] or not (same_gate or r.gate(state, name) == r.gate(old, name))
         )
     return pairs
-
-
-def put_timers(connection: Connection, rows: Sequence[r.Row], schema: str = SCHEMA) -> None:
-    """Set the timers given as rows; each request has one at most."""
-    if rows:
-        execute_rows(
-            connection,
-            f"""INSERT INTO {schema}.timers (request, shard, fire_at) SELECT request, shard, fire_at FROM {{rows}}
-                ON CONFLICT (request) DO UPDATE SET fire_at = excluded.fire_at""",
-            r.TIMER_COLUMNS,
-            rows,
-        )
-
-
-def insert_waits(connection: Connection, states: Sequence[State], schema: str = SCHEMA) -> None:
-    """Insert who waits behind whom."""
-    rows = [row for state in states for row in r.wait_rows(state)]
-    if rows:
-        execute_rows(
-            connection,
-            f"INSERT INTO {schema}.waits (request, behind) SELECT request, behind FROM {{rows}}",
-            r.WAIT_COLUMNS,
-            rows,
-        )
-
-
-def _delete(connection: Connection, table: str, column: str, ids: Sequence[str]) -> None:
-    if ids:
-        connection.execute(
-            sa.text(f'DELETE FROM oblio."{table}" WHERE {column} = ANY(CAST(:ids AS uuid[]))'),
-            {"ids": list(ids)},
-        )
-
-
-def fold_brake(connection: Connection, recorded: Recorded) -> None:
-    """What a brake event means for the table of brakes; :func:`orchestrator.store.rows.brakes` says the same."""
-    event = recorded.event
-    if not isinstance(event, BrakeSet):
-        raise TypeError(f"the installation's stream has brakes only, not {type(event).__name__}")
-    scope = {"tenant": event.tenant or "", "product": event.product or ""}
-    if event.stopped:
-        statement = """INSERT INTO oblio.brakes (tenant, product, seq, since)
-                       VALUES (:tenant, :product, :seq, :since) ON CONFLICT (tenant, product) DO NOTHING"""
-        connection.execute(sa.text(statement), scope | {"seq": event.seq, "since": recorded.at})
-    else:
-        statement = "DELETE FROM oblio.brakes WHERE tenant = :tenant AND product = :product"
-        connection.execute(sa.text(statement), scope)

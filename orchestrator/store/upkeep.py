@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from orchestrator.store.changes import OutboxRow, insert_outbox
 from orchestrator.store.rows import shard_of
-from orchestrator.store.unit import OutboxRow, insert_outbox
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
