@@ -41,13 +41,12 @@ class Closing:
             answers += self._kernel.isolate(going, self._extend)
             answers += self._work.do(going)
             going = [step for step in going if step.open]
-        return answers + [self._unverified(step, more.get(step)) for step in going]
+        return answers + [self._unverified(step, _incomplete(more.get(step))) for step in going]
 
-    def _unverified(self, step: Step, dataset: str | None, column: str | None = None) -> Answer:
+    def _unverified(self, step: Step, found: StepFailed) -> Answer:
         # The next try works the whole plan again; nothing of it may count as done before.
         step.cursor = 0
-        failure = StepFailed(FailureCode.VERIFICATION_FAILED, dataset, column).failure
-        return self._kernel.failed(step, failure, partly=False)
+        return self._kernel.failed(step, found.failure, partly=False)
 
     # --- looking again ------------------------------------------------------------------------------------------
 
@@ -57,8 +56,8 @@ class Closing:
         effect = EFFECTS[steps[0].phase]
         self._objects_gone(steps)
         batch = kernel.batches.of(steps)
-        bad = {} if effect is Effect.UNHIDE else self._lines_left(steps)
-        found: dict[int, tuple[str, str | None]] = {}
+        found: dict[int, StepFailed] = {}
+        bad = {} if effect is Effect.UNHIDE else self._lines_left(steps, found)
         for pieces in self._slices(steps):
             with kernel.holdings.session() as session:
                 self._rows_unmet(session, batch, effect, pieces, found)
@@ -73,7 +72,7 @@ class Closing:
         for step in good:
             step.open = False
         more.update({s: bad[s.ordinal] for s in steps if s.ordinal in bad and s.ordinal not in found})
-        return closed + [self._unverified(s, *found[s.ordinal]) for s in steps if s.ordinal in found]
+        return closed + [self._unverified(s, found[s.ordinal]) for s in steps if s.ordinal in found]
 
     def _slices(self, steps: Sequence[Step]) -> Iterator[dict[str, Rows]]:
         """The plans' rows by dataset, at most about a chunk at a time, so that no transaction grows with a subject."""
@@ -100,13 +99,13 @@ class Closing:
         batch: Batch,
         effect: Effect,
         pieces: dict[str, Rows],
-        found: dict[int, tuple[str, str | None]],
+        found: dict[int, StepFailed],
     ) -> None:
         """Rows that are not as they should be; the first finding of each step is kept."""
         for name, rows in pieces.items():
             connection = session.on(self._kernel.holdings.rows[name].store)
             for unmet in self._kernel.holdings.store(name).verify_rows(connection, name, rows, batch, effect=effect):
-                found.setdefault(unmet.ordinal, (unmet.dataset, unmet.column))
+                found.setdefault(unmet.ordinal, _incomplete(unmet.dataset, unmet.column))
 
     def _objects_gone(self, steps: Sequence[Step]) -> None:
         """Raise where an object of a plan is there again, or still."""
@@ -119,15 +118,20 @@ class Closing:
                         step.cursor = 0
                         raise StepFailed(FailureCode.VERIFICATION_FAILED, part.dataset)
 
-    def _lines_left(self, steps: Sequence[Step]) -> dict[int, str]:
-        """Ordinals with lines that were written since, or left."""
-        if steps[0].phase is not Phase.PURGE:
-            return {}
-        targets = [step.target() for step in steps]
-        found: dict[int, str] = {}
-        for name, lines in self._kernel.holdings.lines.items():
-            found |= dict.fromkeys(lines.remaining(targets), name)
-        return found
+    def _lines_left(self, steps: Sequence[Step], found: dict[int, StepFailed]) -> dict[int, str]:
+        """Ordinals with lines that were written since, or left.
+
+        Lines that no rule reaches go into ``found``, once nothing else is left: only a person can say what to do.
+        """
+        bad: dict[int, str] = {}
+        if steps[0].phase is Phase.PURGE:
+            targets = [step.target() for step in steps]
+            for name, lines in self._kernel.holdings.lines.items():
+                seen = lines.look(targets)
+                bad |= dict.fromkeys(seen.parts, name)
+                for ordinal in seen.stuck.keys() - seen.parts.keys():
+                    found.setdefault(ordinal, StepFailed(FailureCode.REMAINS, name))
+        return bad
 
     def _write(self, session: Session, steps: Sequence[Step]) -> list[Answer]:
         """The plans that still are ours become receipts."""
@@ -182,9 +186,13 @@ class Closing:
         found: dict[int, list[Part]] = {}
         if steps[0].phase is Phase.PURGE:
             for lines in self._kernel.holdings.lines.values():
-                for ordinal, part in lines.survey([step.target() for step in steps]).items():
+                for ordinal, part in lines.look([step.target() for step in steps]).parts.items():
                     found.setdefault(ordinal, []).append(part)
         return found
+
+
+def _incomplete(dataset: str | None, column: str | None = None) -> StepFailed:
+    return StepFailed(FailureCode.VERIFICATION_FAILED, dataset, column)
 
 
 def _unknown(known: Sequence[Part], found: Sequence[Part], effect: Effect) -> list[Part]:

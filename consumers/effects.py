@@ -112,13 +112,16 @@ class Effects:
     def _survey(self, steps: list[Step]) -> list[Answer]:
         """Read the log files, one pass for all: outside any transaction, because it may take long."""
         for step in steps:
-            step.surveyed = []
+            step.surveyed, step.undated = [], {}
         if steps[0].phase is Phase.PURGE:
             targets = [step.target() for step in steps]
             by_ordinal = {step.ordinal: step for step in steps}
-            for lines in self._kernel.holdings.lines.values():
-                for ordinal, part in lines.survey(targets).items():
+            for name, lines in self._kernel.holdings.lines.items():
+                seen = lines.look(targets)
+                for ordinal, part in seen.parts.items():
                     by_ordinal[ordinal].surveyed.append(part)
+                for ordinal, n in seen.undated.items():
+                    by_ordinal[ordinal].undated[name] = Counts(found=n, skipped=n)
         return []
 
     def _begin(self, steps: list[Step], begun: list[Step], left: list[Step]) -> list[Answer]:
@@ -271,14 +274,14 @@ class Effects:
             raise TooMuch(above)
 
     def _extra(self, session: Session, steps: Sequence[Step], effect: Effect) -> None:
-        """What the product's own code does, in the transaction of the plan."""
+        """What the product's own code does, in the transaction of the plan; and what is found and left."""
         if not steps:
             return
         batch = self._kernel.batches.of(steps)
         extra = self._kernel.code.extra_effects(session.home, batch, effect)
         for step in steps:
             assert step.plan is not None
-            step.plan.extra = dict(extra.get(step.ordinal, {}))
+            step.plan.extra = {**step.undated, **extra.get(step.ordinal, {})}
 
     def _at(self, effect: Effect) -> int:
         """The time that marks what goes into the trash now."""

@@ -32,6 +32,10 @@ class StepFailed(Exception):
         self.failure = Failure(code=code, dataset=name_or_none(dataset), column=name_or_none(column))
 
 
+class StoreFailed(StepFailed):
+    """What a store is like keeps every step of the batch from being done, not this one alone."""
+
+
 def name_or_none(text: str | None) -> str | None:
     """``text`` if a message may carry it as a name, else nothing: an ack that does not decode helps nobody."""
     return text if text and _NAME.fullmatch(text) else None
@@ -44,7 +48,7 @@ def contended(error: BaseException) -> bool:
 
 def hopeless(error: BaseException) -> bool:
     """Whether the error has nothing to do with the step at hand, so that its neighbours would meet it too."""
-    return failure_of(error).code is FailureCode.STORE_UNAVAILABLE
+    return isinstance(error, StoreFailed) or failure_of(error).code is FailureCode.STORE_UNAVAILABLE
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from consumers.failures import StepFailed
+import structlog
+
+from consumers.failures import StoreFailed
 from consumers.maps import Action, DataMap, LogDataset, Value, Word
 from consumers.maps import Scrub as MapScrub
 from consumers.maps import Treatment as MapTreatment
 from consumers.plans import Part
 from consumers.stores.logfiles import (
     FilePlan,
-    FileResult,
-    FileState,
     FileVersion,
-    Guards,
     LineAction,
     LineRule,
     LogFiles,
@@ -35,12 +35,34 @@ from consumers.stores.sql_rows import Target
 from schemas.codes import FailureCode
 from schemas.identifiers import normalise
 
+log = structlog.get_logger(__name__)
+
 _IP = re.compile(IP_ADDRESS, re.IGNORECASE)
 _NAMING = re.compile(
     r"[^\s<>()\[\],;:\"']+(?:@|%40)[^\s<>()\[\],;\"']+|(?:\+|\b00|\b%2B)?\d[\d\s().\-/]{5,}\d", re.IGNORECASE
 )
 """Any e-mail address, and any number long enough for a phone."""
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the log files hold of a batch, by ordinal."""
+
+    parts: dict[int, Part] = field(default_factory=dict)
+    """Files with lines to erase, and how many each: parts of plans, in the files' order."""
+    undated: dict[int, int] = field(default_factory=dict)
+    """Lines found by a reusable identifier alone whose time nobody knows: they may be a later owner's, and stay."""
+    stuck: dict[int, int] = field(default_factory=dict)
+    """Lines that name the subject where the map does not reach: no JSON, too long, without a tenant."""
+
+    def remaining(self) -> dict[int, int]:
+        """Lines that should be gone."""
+        pending = {ordinal: part.amount(len(part)) for ordinal, part in self.parts.items()}
+        return {
+            ordinal: pending.get(ordinal, 0) + self.stuck.get(ordinal, 0)
+            for ordinal in pending.keys() | self.stuck.keys()
+        }
 
 
 class Lines:
@@ -61,49 +83,56 @@ class Lines:
             patterns=dataset.files,
             active=dataset.active,
             settle_s=dataset.settle_s,
-            rotate=dataset.rotate or None,
+            rotate=dataset.rotate,
         )
-        self._files = LogFiles(source, rules_of(data_map, dataset), normalise)
+        self._files = LogFiles(source, rule_of(data_map, dataset), normalise)
 
-    def survey(self, targets: Sequence[Target]) -> dict[int, Part]:
-        """What there is of each target, as parts of plans, in the files' order. One pass per file; nothing is changed.
+    def look(self, targets: Sequence[Target]) -> Seen:
+        """What there is of each target, read afresh: one pass per file. No log file is changed.
 
         Raises:
-            StepFailed: a file cannot be read, so nothing can be said of it.
+            StoreFailed: a file cannot be read, so nothing can be said of anybody.
             consumers.stores.objects.StoreError: the folder cannot be read.
         """
-        parts: dict[int, Part] = {}
+        seen = Seen()
         for plan in sorted(self._files.plan(_subjects(targets)), key=lambda plan: plan.name):
             if not plan.readable:
-                raise StepFailed(FailureCode.SCHEMA_MISMATCH, self.name)
-            for ordinal, count in plan.counts.items():
-                if count.pending:
-                    part = parts.setdefault(ordinal, Part(self.name, [[], []]))
-                    part.columns[0].append(plan.name)
-                    part.columns[1].append(_version_text(plan.version))
-                    part.amounts.append(count.pending)
-        return parts
+                raise StoreFailed(FailureCode.SCHEMA_MISMATCH, self.name)
+            self._note(plan, seen)
+        return seen
 
-    def rewrite(self, name: str, version: str, targets: Sequence[Target], guards: Guards) -> FileResult:
-        """Erase the targets from one file of a plan, wherever it is now. Safe to repeat."""
-        plan = FilePlan(name, FileState.CLOSED, _version_of(version), {})
-        return self._files.rewrite(plan, _subjects(targets), guards)
+    def _note(self, plan: FilePlan, seen: Seen) -> None:
+        for ordinal, count in plan.counts.items():
+            if count.pending:
+                part = seen.parts.setdefault(ordinal, Part(self.name, [[], []]))
+                part.columns[0].append(plan.name)
+                part.columns[1].append(_version_text(plan.version))
+                part.amounts.append(count.pending)
+            for found, n in ((seen.undated, count.undated), (seen.stuck, count.suspicious)):
+                if n:
+                    found[ordinal] = found.get(ordinal, 0) + n
 
-    def remaining(self, targets: Sequence[Target]) -> dict[int, int]:
-        """Lines per ordinal that still have something to erase, read afresh. Raises as :meth:`survey`."""
-        totals = self._files.verify(_subjects(targets))
-        if totals.unreadable:
-            raise StepFailed(FailureCode.SCHEMA_MISMATCH, self.name)
-        return totals.remaining
+    def rewrite(self, name: str, version: str, targets: Sequence[Target], may_continue: Callable[[], bool]) -> bool:
+        """Erase the targets from one file of a plan, wherever it is now. Safe to repeat.
 
+        Returns:
+            Whether the file is done with; if not, ``may_continue`` said no.
 
-def failure_code(result: FileResult) -> FailureCode | None:
-    """Why a rewrite did not do what was asked; ``None`` where it did."""
-    if result.outcome is Outcome.BUSY:
-        return FailureCode.FILE_BUSY
-    if result.outcome is Outcome.UNREADABLE:
-        return FailureCode.SCHEMA_MISMATCH
-    return None
+        Raises:
+            StoreFailed: the file is busy, or broken.
+            consumers.stores.objects.StoreError: the file cannot be written.
+        """
+        result = self._files.rewrite(name, _version_of(version), _subjects(targets), may_continue)
+        if result.rotate_failed:
+            log.warning("log file not rotated, overwritten in place", dataset=self.name)
+        match result.outcome:
+            case Outcome.BUSY:
+                log.info("log file busy", dataset=self.name, reason=result.reason)
+                raise StoreFailed(FailureCode.FILE_BUSY, self.name)
+            case Outcome.UNREADABLE:
+                raise StoreFailed(FailureCode.SCHEMA_MISMATCH, self.name)
+            case outcome:
+                return outcome is not Outcome.STOPPED
 
 
 def _folder(address: str) -> Path:
@@ -127,15 +156,15 @@ def _version_of(text: str) -> FileVersion:
     return FileVersion(*map(int, text.split(":")))
 
 
-# --- from the map's words to rules ------------------------------------------------------------------------------------
+# --- from the map's words to a rule -----------------------------------------------------------------------------------
 
 
-def rules_of(data_map: DataMap, dataset: LogDataset) -> tuple[LineRule, ...]:
+def rule_of(data_map: DataMap, dataset: LogDataset) -> LineRule:
     """How the lines of a dataset are read."""
     identifies: dict[str, tuple[str, ...]] = {}
     for way in dataset.match:
         identifies[way.by.value] = (*identifies.get(way.by.value, ()), way.field)
-    rule = LineRule(
+    return LineRule(
         identifies=identifies,
         tenant=dataset.tenant,
         created=dataset.created,
@@ -143,8 +172,8 @@ def rules_of(data_map: DataMap, dataset: LogDataset) -> tuple[LineRule, ...]:
         redacts=_redactions(dataset),
         scrubs=_scrubs(dataset),
         action=LineAction.DELETE if dataset.action is Action.DELETE else LineAction.REDACT,
+        scrub_unparsed=dataset.scrub_unparsed,
     )
-    return (rule,)
 
 
 def _scrubs(dataset: LogDataset) -> dict[str, Scrub]:
@@ -172,8 +201,8 @@ def _treatment(treatment: MapTreatment) -> Treatment:
         return _empty
     if treatment is Word.TRUNCATE_IP:
         return _truncated
-    fixed = cast("Value", treatment).value  # the map's rules let nothing else through
-    return (lambda _: fixed) if isinstance(fixed, list | dict) else fixed
+    fixed = cast("Value", treatment).value  # the map's rules let nothing else through, and no list
+    return (lambda _: fixed) if isinstance(fixed, dict) else cast("Treatment", fixed)
 
 
 def _without_addresses(replacement: str) -> Callable[[Any], Any]:

@@ -131,7 +131,7 @@ class Looks:
 
     def lines(self, targets: Sequence[Target]) -> dict[str, Mapping[int, int]]:
         """Log lines per dataset and ordinal, read outside any transaction because it may take long."""
-        return {name: lines.remaining(targets) for name, lines in self._kernel.holdings.lines.items()}
+        return {name: lines.look(targets).remaining() for name, lines in self._kernel.holdings.lines.items()}
 
 
 def sealed(ack: Ack, step: Step, derived: Mapping[str, frozenset[str]]) -> Ack:

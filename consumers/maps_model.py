@@ -317,7 +317,8 @@ class LogDataset(Part, frozen=True, kw_only=True):
     files: tuple[Glob, ...]
     """Patterns of all files, relative to the store's folder."""
     active: tuple[Glob, ...] = ()
-    """Patterns of the files that are being written; where none exists, the newest plain file counts as one."""
+    """Patterns of the files that are being written. Where no file fits any of them (or none is given), the newest plain
+    file of each pattern under ``files``, in each folder, counts as one: what is written is never replaced by a copy."""
     rotate: tuple[Text, ...] = ()
     """Command (with its arguments) that makes the writer let go of the active file; absent: it is overwritten in place."""
     settle_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
@@ -332,6 +333,9 @@ class LogDataset(Part, frozen=True, kw_only=True):
     fields: dict[Path, Treatment] = {}
     """Treatments in the subject's lines; ``scrub`` works in all lines of the tenant."""
     keep: tuple[Path, ...] = ()
+    scrub_unparsed: bool = False
+    """Take identifiers out of lines that are no JSON, too, whosever they are: their tenant and time are unknown. Without
+    it such a line stays as it is, and the step waits for a person."""
     max_rows: Rows | None = None
 
 

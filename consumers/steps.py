@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from consumers.stores.sql_rows import Target
 from schemas.codes import Phase
-from schemas.messages import Address, Command, SealedSubject
+from schemas.messages import Address, Command, Counts, SealedSubject
 from schemas.sealing import SharedKey
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Step:
     """Still ours to bring to an end in this run."""
     surveyed: list[Part] = field(default_factory=list)
     """Log files with lines of the subject, as read before anything was claimed."""
+    undated: dict[str, Counts] = field(default_factory=dict)
+    """Log lines, by dataset, that may be a later owner's of a reusable identifier: found, and left."""
 
     # What the plans table says of it, once it is claimed.
     fence: int = 0

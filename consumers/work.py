@@ -15,21 +15,15 @@ from consumers.failures import StepFailed
 from consumers.gate import stopped_by_brake
 from consumers.holdings import Session
 from consumers.kernel import EFFECTS, Answer, Kernel
-from consumers.lines import failure_code
 from consumers.maps import LogDataset, ObjectDataset
 from consumers.plans import Part
 from consumers.steps import Step
-from consumers.stores.logfiles import Guards
 from consumers.stores.objects import DeleteOutcome, ObjectVersion
 from consumers.stores.sql_rows import Rows
 from schemas.codes import FailureCode, Outcome
 
 OBJECTS_A_COMMIT = 20
 _LEAST_CHUNK = 100
-
-
-class LeaseLost(Exception):
-    """Another worker has taken a step over: whatever this one still holds of it must be dropped."""
 
 
 def moment(ms: int) -> datetime | None:
@@ -278,18 +272,11 @@ class Work:
         going, answers = self._leave(steps)
         if going:
             dataset, name, version = self._place(going[0])
-            guards = Guards(may_continue=self._asking(going, answers), still_mine=self._fenced(going))
-            try:
-                result = self._kernel.holdings.lines[dataset].rewrite(
-                    name, version, [step.target() for step in going], guards
-                )
-            except LeaseLost:
-                return answers  # the steps that were lost are closed, the others take another turn
-            if code := failure_code(result):
-                raise StepFailed(code, dataset)
+            lines = self._kernel.holdings.lines[dataset]
+            if not lines.rewrite(name, version, [step.target() for step in going], self._asking(going, answers)):
+                return answers  # the steps that were stopped or lost are closed, the others take another turn
             self._kernel.boundary("file")
-            if all(step.open for step in going):
-                self._past_file(going)
+            self._past_file(going)
         return answers
 
     def _leave(self, steps: Sequence[Step]) -> tuple[list[Step], list[Answer]]:
@@ -297,24 +284,14 @@ class Work:
             return self.hold(session, {step: step.cursor for step in steps})
 
     def _asking(self, steps: Sequence[Step], answers: list[Answer]) -> Callable[[], bool]:
+        """Whether all the steps may go on: none is stopped, and all leases are ours. Who may not is closed."""
+
         def ask() -> bool:
             held, stopped = self._leave(steps)
             answers.extend(stopped)
             return len(held) == len(steps)
 
         return ask
-
-    def _fenced(self, steps: Sequence[Step]) -> Callable[[], None]:
-        def check() -> None:
-            with self._kernel.holdings.session() as session:
-                held = self._kernel.plans.advance(session.home, {step: step.cursor for step in steps})
-            lost = [step for step in steps if step not in held]
-            for step in lost:
-                step.open = False
-            if lost:
-                raise LeaseLost
-
-        return check
 
     def _past_file(self, steps: Sequence[Step]) -> None:
         with self._kernel.holdings.session() as session:
