@@ -36,7 +36,7 @@ create table if not exists oblio.plans (
     fence        bigint       not null,
     worker       text         not null,
     lease_until  timestamptz  not null,
-    sealed       bytea,                         -- null: claimed, nothing found yet
+    sealed       bytea        not null,         -- what was found: keys, versions, counts
     cursor       bigint       not null default 0,   -- items of the plan that are done
     created_at   timestamptz  not null default now(),
     primary key (product, tenant, request, phase, epoch)
