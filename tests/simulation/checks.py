@@ -21,8 +21,8 @@ from schemas.codes import RejectionCode as Code
 from schemas.identifiers import Identifier
 from schemas.topics import Topic
 from schemas.transport import TopicPartition, partition_of
-from tests.simulation.chance import EMAIL, SKEW
-from tests.simulation.product import DATASET, Row
+from tests.simulation.chance import SKEW
+from tests.simulation.product import DATASET, SURROGATES, Row
 from tests.simulation.store import STEP, Tables, fold_brake
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Checks:
         self._world = world
         self._last_effect: dict[str, str] = {}
         """Per request that changed rows, where it did so last."""
+        self._cutoffs: dict[tuple[str, str], int] = {}
+        """Per request and product the last cut-off that a command gave."""
         self._sent: dict[tuple[str, str], tuple[Phase, int, int]] = {}
         """Per request and product the phase, epoch and seq of the last command."""
 
@@ -86,13 +88,18 @@ class Checks:
             before = self._sent.get((entry.id, name))
             if before is not None and before[:2] == (event.phase, event.epoch) and not self._was_read(entry.id, name, before[2]):
                 raise Broken("at most one unread command per step", f"{name} for {entry.id[-4:]}")
+            cutoff = self._tables.requests[entry.id].steps[name].cutoff_at or 0
+            self._cutoffs[entry.id, name] = max(self._cutoffs.get((entry.id, name), 0), cutoff)
             self._sent[entry.id, name] = (event.phase, event.epoch, event.steps[name][0])
 
     def _was_read(self, id: str, name: str, seq: int) -> bool:
-        """Whether the product has taken a command off the log, or done something about it."""
+        """Whether the product has taken a command off the log, or answered it."""
         disk, number = self._world.disks[name], partition_of(id, self._world.setting.shards)
-        if disk.steps.get((self._tables.requests[id].tenant, id), (0, False))[0] >= seq:
-            return True
+        for record in self._world.bus.topics[Topic.ACKS][number].records:
+            if record.key.decode() == id:
+                ack = msgspec.json.decode(record.value, type=m.Ack)
+                if ack.product == name and ack.seq >= seq:
+                    return True
         for record in self._world.bus.topics[Topic.COMMANDS][number].records:
             if record.key.decode() == id:
                 command = msgspec.json.decode(record.value, type=m.Command)
@@ -119,7 +126,7 @@ class Checks:
             raise Broken("nothing is purged before the grace time is over", where)
         coming_back = step.phase is Phase.RESTORE and step.status not in FINISHED  # under a seq above what is done now
         undone = state.undo is not None and not coming_back
-        if step.stop_at is None and (state.held(product) or undone):
+        if step.stop_at is None and (_held(state, product) or undone):
             raise Broken("once a product has stopped, it has stopped", where)
         self._alone(state, where)
 
@@ -230,7 +237,7 @@ class Checks:
                 pass
 
     def _dispatched(self, state: State, name: str, phase: Phase) -> None:
-        if phase is not Phase.RESTORE and state.held(name):
+        if phase is not Phase.RESTORE and _held(state, name):
             raise Broken("what is held is not dispatched", name)
         if phase in EFFECTS:
             wave = state.steps[name].wave
@@ -342,7 +349,7 @@ class Checks:
         for name, disk in self._world.disks.items():
             for key, row in disk.rows.items():
                 for id in filter(None, (row.erased_by, row.hidden_by)):
-                    if not _touchable(key, row, askings[id]):
+                    if not _touchable(key, row, askings[id], self._cutoffs.get((id, name), 0)):
                         raise Broken("the others' rows are what they were", f"{name} {key}")
 
     # --- names -----------------------------------------------------------------------------------------------------
@@ -360,6 +367,10 @@ class Checks:
             raise Broken("no identifier outside the vault", where)
 
 
+def _held(state: State, product: str) -> bool:
+    return any(hold.product in (None, product) for hold in state.holds)
+
+
 def _overlap(one: Asking, other: Asking) -> bool:
     if one.person.tenant != other.person.tenant:
         return False
@@ -369,13 +380,14 @@ def _overlap(one: Asking, other: Asking) -> bool:
     return bool(one.given & other.given)
 
 
-def _touchable(key: str, row: Row, asking: Asking) -> bool:
+def _touchable(key: str, row: Row, asking: Asking, cutoff: int) -> bool:
+    """Whether the request may have reached a row, given that it is not retained."""
     if row.retained or row.tenant != asking.person.tenant:
         return False
     if asking.records is not None:
         return key in asking.records.keys
     named = row.owners & asking.person.all
-    return bool(named) and (not key.startswith("new-") or any(each.kind is EMAIL for each in named))
+    return any(each.kind in SURROGATES for each in named) or bool(named and row.created < cutoff)
 
 
 def _waived(history: Sequence[e.Recorded], name: str) -> bool:

@@ -272,7 +272,7 @@ class Operator:
         state = self._world.store.tables.requests[id]
         common: dict[str, Any] = {"tenant": state.tenant, "request": id, **ACTOR}
         product = self._rng.choice(sorted(state.steps))
-        match self._rng.choice(("hold", "hold", "release", "cancel", "restore", "replay", "force", "waive")):
+        match self._rng.choice(("hold", "hold", "hold", "release", "cancel", "restore", "replay", "force", "waive")):
             case "hold":
                 scope = self._rng.choice((None, product))
                 hold = f"hold-{self._rng.randrange(16**12):012x}"

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 from orchestrator.domain.calendar import DAY_MS
 from orchestrator.domain.state import State
 from orchestrator.store import rows as r
@@ -276,7 +278,8 @@ class MemoryUnit:
             self._derived(changes)
         self._kept(changes)
         for row in changes.outbox:
-            self.tables.outbox[self._store.new_outbox_id()] = row
+            body = msgspec.json.decode(msgspec.json.encode(row.body))  # as it comes back from the database
+            self.tables.outbox[self._store.new_outbox_id()] = OutboxRow(row.shard, row.kind, row.request, body)
 
     def _heads(self, changes: Changes) -> None:
         streams = self.tables.streams

@@ -68,6 +68,8 @@ class Process:
     starts_at: int = 0
     busy: set[int] = field(default_factory=set)
     frozen: int = 0
+    stalled_until: int = 0
+    """Its first loop, that over commands, has no turn before: the second may overtake it."""
     life: Life = field(default_factory=Life)
 
 
@@ -153,6 +155,7 @@ class World(Faults):
         """When, after now, something will be to do."""
         yield from (moment for moment in self._nexts() if moment is not None)
         yield from (process.starts_at for process in self.processes if not process.up)
+        yield from (process.stalled_until for process in self.processes)
         for moment in self.store.moments(self.clock - 2 * SKEW):
             yield from (moment - SKEW, moment, moment + SKEW)  # some clocks are ahead, and some behind
         yield from self.bus.lapses()
@@ -169,8 +172,12 @@ class World(Faults):
             if process.starts_at > self.clock or process.busy:
                 return False
             self._start(process)
-        if n >= len(process.loops):
+        if n >= len(process.loops) or (n == 0 and process.stalled_until > self.clock):
             return False
+        if n == 0 and len(process.loops) > 1 and self._strikes(self.setting.rates.slow / 4):
+            process.stalled_until = self.clock + self.rng.choice((1_000, 30_000, HOUR))
+            self.say(f"{process.name} stalls")
+            return True
         process.busy.add(n)
         self._acting.append(process)
         life = process.life
