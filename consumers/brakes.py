@@ -6,7 +6,7 @@ takes its turn between two chunks, and from then on the next chunk sees it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import sqlalchemy as sa
 
@@ -97,6 +97,6 @@ def braked(connection: sa.Connection, product: str) -> frozenset[str]:
         return frozenset(connection.scalars(_BRAKED, {"product": product}))
 
 
-def holds_back(tenants: frozenset[str], step: Step) -> bool:
+def holds_back(tenants: Set[str], step: Step) -> bool:
     """Whether what :func:`braked` gave forbids an effect of this step."""
     return "" in tenants or step.command.tenant in tenants

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from consumers import planning, receipts, trash
+from consumers import planning, trash
 from consumers.failures import StepFailed
 from consumers.holdings import Session
 from consumers.kernel import EFFECTS, Answer, Kernel
@@ -58,10 +58,13 @@ class Closing:
         batch = kernel.batches.of(steps)
         found: dict[int, StepFailed] = {}
         bad = {} if effect is Effect.UNHIDE else self._lines_left(steps, found)
-        for pieces in self._slices(steps):
+        *slices, last = list(self._slices(steps)) or [{}]
+        for pieces in slices:
             with kernel.holdings.session() as session:
                 self._rows_unmet(session, batch, effect, pieces, found)
+        # Every statement sees what is committed when it begins, so this transaction verifies what an earlier one did.
         with kernel.holdings.session() as session:
+            self._rows_unmet(session, batch, effect, last, found)
             if effect is not Effect.UNHIDE:
                 for dataset, per in kernel.holdings.remains(session, batch, effect).items():
                     bad |= dict.fromkeys(per, dataset)
@@ -136,22 +139,20 @@ class Closing:
     def _write(self, session: Session, steps: Sequence[Step]) -> list[Answer]:
         """The plans that still are ours become receipts."""
         kernel = self._kernel
-        trashing = bool(steps) and steps[0].phase is Phase.TRASH
-        if trashing:
-            trash.put(session.home, kernel.name, steps)
-        ours = kernel.plans.destroy(session.home, steps)
-        if not ours:
+        if not steps:
             return []
-        written, answers = [], []
-        for step in ours:
+        bodies: dict[Step, bytes] = {}
+        answers: dict[Step, Answer] = {}
+        for step in steps:
             assert step.plan is not None
-            body, answer = kernel.receipt(step, kernel.counts(step.plan, step.phase), Evidence.RECOUNTED)
-            written.append((step, body))
-            answers.append(answer)
-        if not trashing:
-            trash.empty(session.home, kernel.name, ours)
-        receipts.write(session.home, kernel.name, written)
-        return answers
+            counts = kernel.counts(step.plan, step.phase)
+            bodies[step], answers[step] = kernel.receipt(step, counts, Evidence.RECOUNTED)
+        if steps[0].phase is Phase.TRASH:
+            trash.put(session.home, kernel.name, steps)
+        ours = kernel.plans.close(session.home, bodies)
+        if steps[0].phase is not Phase.TRASH:
+            trash.empty(session.home, kernel.name, [step for step in ours if step.trashed])
+        return [answers[step] for step in ours]
 
     # --- more to do ---------------------------------------------------------------------------------------------
 

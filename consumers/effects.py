@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from consumers import brakes, planning, trash
+from consumers import brakes, planning
 from consumers.closing import Closing
 from consumers.failures import StepFailed
 from consumers.gate import admit
@@ -25,7 +25,10 @@ from consumers.stores.sql_errors import StoreError
 from consumers.stores.sql_rows import Effect, Rows
 from consumers.work import Work, joined, moment
 from schemas.codes import FailureCode, Outcome, Phase
-from schemas.messages import Counts, Failure
+from schemas.messages import Counts
+
+Trashed = Mapping[tuple[str, str], Sequence[Part]]
+"""What requests have in the trash."""
 
 log = structlog.get_logger(__name__)
 
@@ -140,8 +143,8 @@ class Effects:
             with kernel.holdings.session() as session:
                 gate = admit(kernel, session, steps, effect=True)
                 fresh = [step for step in gate.run if step.plan is None]
-                refused = self._plan(session, fresh) if fresh else []
-                kernel.plans.save(session.home, [step for step in fresh if step.plan is not None])
+                refused = self._plan(session, fresh, gate.trashed) if fresh else []
+                kernel.plans.begin(session.home, [step for step in fresh if step.plan is not None])
                 kernel.boundary("begin")
         except BaseException as error:
             for step in steps:
@@ -154,17 +157,19 @@ class Effects:
         left += gate.left
         return gate.answers + refused
 
-    def _plan(self, session: Session, fresh: list[Step]) -> list[Answer]:
+    def _plan(self, session: Session, fresh: list[Step], trashed: Trashed) -> list[Answer]:
         """Give each step its plan, and have it carried out already where that can be; answers of those refused."""
         kernel = self._kernel
         effect = EFFECTS[fresh[0].phase]
         for step in fresh:
             step.plan = Plan(kernel.map_digest, [])
+            step.trashed = step.request in trashed
         if effect is Effect.UNHIDE:
-            self._bring_back(session, fresh)
+            self._bring_back(session, fresh, trashed)
             return []
         self._resolve(session, fresh)
-        trashed = trash.get(session.home, kernel.name, kernel.plans, fresh) if effect is Effect.APPLY else {}
+        if effect is not Effect.APPLY:
+            trashed = {}
         swift = [s for s in fresh if kernel.holdings.single and not s.slow and s.request not in trashed]
         if effect is Effect.APPLY:
             swift = self._without_files(session, swift)
@@ -207,7 +212,7 @@ class Effects:
         session: Session,
         steps: list[Step],
         effect: Effect,
-        trashed: Mapping[tuple[str, str], Sequence[Part]],
+        trashed: Trashed,
     ) -> list[Answer]:
         """Plans of steps that are carried out later. Those above a ceiling are refused: nothing of theirs is touched."""
         if not steps:
@@ -225,18 +230,12 @@ class Effects:
         for step in steps:
             mine = parts[step.ordinal] + step.surveyed
             if name := planning.above(kernel, session, step, mine):
-                failure = StepFailed(FailureCode.CEILING_EXCEEDED, name).failure
-                refused.append((step, failure))
+                step.forget()
+                refused.append(kernel.failed(step, StepFailed(FailureCode.CEILING_EXCEEDED, name).failure))
             else:
                 assert step.plan is not None
                 step.plan.parts = mine
-        return self._refuse(session, refused)
-
-    def _refuse(self, session: Session, refused: Sequence[tuple[Step, Failure]]) -> list[Answer]:
-        self._kernel.plans.destroy(session.home, [step for step, _ in refused])
-        for step, _ in refused:
-            step.forget()
-        return [self._kernel.failed(step, failure) for step, failure in refused]
+        return refused
 
     def _sweep(self, session: Session, steps: list[Step], effect: Effect) -> None:
         """Find and act, one statement per dataset for all the steps.
@@ -289,13 +288,12 @@ class Effects:
 
     # --- restore ------------------------------------------------------------------------------------------------
 
-    def _bring_back(self, session: Session, steps: Sequence[Step]) -> None:
+    def _bring_back(self, session: Session, steps: Sequence[Step], trashed: Trashed) -> None:
         """Show again what the trash phases hid, all of it or (by a violated constraint) nothing.
 
         Rows that are no longer there, or were hidden anew by somebody else, are counted as skipped.
         """
         kernel = self._kernel
-        trashed = trash.get(session.home, kernel.name, kernel.plans, steps)
         batch = kernel.batches.of(steps)
         pieces: dict[tuple[int, str, int], list[Rows]] = {}
         for step in steps:

@@ -96,15 +96,17 @@ _SAME = """p.product = :product
        and (p.tenant, p.request, p.phase, p.epoch) = (w.tenant, w.request, w.phase, w.epoch)"""
 _OURS = f"{_SAME} and p.fence = w.fence"
 
-_CLAIM = sa.text(f"""
-    insert into oblio.plans as p (product, tenant, request, phase, epoch, fence, worker, lease_until)
-    select :product, tenant, request, phase, epoch, 1, :worker, {_RENEWED}
+_TAKE_OVER = sa.text(f"""
+    update oblio.plans p set fence = p.fence + 1, worker = :worker, lease_until = {_RENEWED}
       from {arrays.table(**arrays.KEY)}
-     order by tenant, request, phase, epoch
-        on conflict (product, tenant, request, phase, epoch) do update
-       set fence = p.fence + 1, worker = excluded.worker, lease_until = excluded.lease_until
-     where p.lease_until < clock_timestamp()
-    returning tenant, request::text, phase, epoch, fence, cursor, sealed
+     where {_SAME} and p.lease_until < clock_timestamp()
+    returning p.tenant, p.request::text, p.phase, p.epoch, p.fence, p.cursor, p.sealed
+""")
+
+_BEGIN = sa.text(f"""
+    insert into oblio.plans (product, tenant, request, phase, epoch, fence, worker, lease_until, cursor, sealed)
+    select :product, tenant, request, phase, epoch, 1, :worker, {_RENEWED}, cursor, sealed
+      from {arrays.table(**arrays.KEY, cursor="bigint", sealed="bytea")}
 """)
 
 _SAVE = sa.text(f"""
@@ -121,11 +123,18 @@ _ADVANCE = sa.text(f"""
     returning p.tenant, p.request::text, p.phase, p.epoch
 """)
 
-_DESTROY = sa.text(f"""
-    delete from oblio.plans p
-     using {arrays.table(**arrays.KEY, fence="bigint")}
-     where {_OURS}
-    returning p.tenant, p.request::text, p.phase, p.epoch
+_CLOSE = sa.text(f"""
+    with gone as (
+        delete from oblio.plans p
+         using {arrays.table(**arrays.KEY, fence="bigint")}
+         where {_OURS}
+        returning p.tenant, p.request, p.phase, p.epoch
+    )
+    insert into oblio.receipts (product, tenant, request, phase, epoch, body)
+    select :product, w.tenant, w.request, w.phase, w.epoch, w.body
+      from {arrays.table(**arrays.KEY, body="bytea")}
+      join gone on (gone.tenant, gone.request, gone.phase, gone.epoch) = (w.tenant, w.request, w.phase, w.epoch)
+    returning tenant, request::text, phase, epoch
 """)
 
 _KEEP = sa.text(f"""
@@ -168,22 +177,34 @@ class Plans:
         self._worker = uuid.uuid4().hex
         self._lease_s = lease_s
 
-    def claim(self, connection: sa.Connection, steps: Sequence[Step]) -> list[Step]:
-        """Take the lease of each step that nobody else holds; fills in fence, plan and cursor. The steps now ours.
+    def take_over(self, connection: sa.Connection, steps: Sequence[Step]) -> None:
+        """Take the leases of steps that nobody holds any more; fills in fence, plan and cursor.
+
+        The caller has the steps' rows of ``oblio.steps`` locked, so nobody else can do the same at this moment.
 
         Raises:
             Undecryptable: a plan was sealed under another secret.
         """
+        if not steps:
+            return
+        parameters = self._parameters(steps, worker=self._worker, lease=self._lease_s)
         with store_errors():
-            rows = connection.execute(_CLAIM, self._parameters(steps, worker=self._worker, lease=self._lease_s)).all()
+            rows = connection.execute(_TAKE_OVER, parameters).all()
         by_id = {step.id: step for step in steps}
-        claimed = []
         for tenant, request, phase, epoch, fence, cursor, sealed in rows:
             step = by_id[(tenant, request, phase, epoch)]
             step.fence, step.cursor = fence, cursor
-            step.plan = self.opened(step.id, sealed) if sealed is not None else None
-            claimed.append(step)
-        return claimed
+            step.plan = self.opened(step.id, sealed)
+
+    def begin(self, connection: sa.Connection, steps: Sequence[Step]) -> None:
+        """Write the plans of steps that have none yet: their rows are the leases."""
+        if not steps:
+            return
+        more = {"w_sealed": arrays.binary(map(self.seal, steps)), "w_cursor": arrays.plain(s.cursor for s in steps)}
+        with store_errors():
+            connection.execute(_BEGIN, self._parameters(steps, worker=self._worker, lease=self._lease_s, **more))
+        for step in steps:
+            step.fence = 1
 
     def save(self, connection: sa.Connection, steps: Sequence[Step]) -> list[Step]:
         """Write plans and cursors; the steps that still are ours."""
@@ -196,9 +217,10 @@ class Plans:
             connection, _ADVANCE, list(cursors), lease=self._lease_s, w_cursor=arrays.plain(cursors.values())
         )
 
-    def destroy(self, connection: sa.Connection, steps: Sequence[Step]) -> list[Step]:
-        """Delete plans; the steps that were ours."""
-        return self._held(connection, _DESTROY, steps)
+    def close(self, connection: sa.Connection, bodies: Mapping[Step, bytes]) -> list[Step]:
+        """Turn plans into receipts, given by their bytes; the steps that were ours, and so have one now."""
+        steps = list(bodies)
+        return self._held(connection, _CLOSE, steps, w_body=arrays.binary(bodies.values()))
 
     def release(self, connection: sa.Connection, steps: Sequence[Step]) -> None:
         """Let others take the steps at once; what the plans say stays."""
