@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import sqlalchemy as sa
 
 from orchestrator.store.registry import ProductEntry, register
-from tests.engine.house import House, wish
+from tests.engine.house import House, fresh, wish
+from tests.postgres import Postgres
 
 TRUTH = ("events", "registry", "installation")
 CHANGES = {
@@ -20,11 +23,15 @@ CHANGES = {
 }
 
 
-@pytest.fixture
-def populated(house: House) -> House:
+@pytest.fixture(scope="module")
+def populated(postgres: Postgres) -> Iterator[House]:
+    """One for all tests here: nothing can be changed in it."""
+    house = House(fresh(postgres))
     register(house.store, [ProductEntry(name="chat")], 1)
     house.accepted(wish("ada"))
-    return house
+    yield house
+    house.close()
+    postgres.drop_database(house.url)
 
 
 def refused(engine: sa.Engine, *statements: str) -> str:
