@@ -123,7 +123,11 @@ class Store:
         ]
 
     def published(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
-        """The rows went out and were confirmed; ``sent`` says where each request's last command stands."""
+        """The rows went out and were confirmed; ``sent`` says where each request's last command stands.
+
+        Never back to an earlier one: an instance that was frozen after publishing may confirm what another has long
+        published again, with newer commands behind it. A request's commands are all in one partition.
+        """
         last = dict(sent)
         with self.database.begin() as connection:
             if last:
@@ -133,7 +137,8 @@ class Store:
                        SELECT r.request, r.partition, r."offset" FROM {rows}
                        JOIN oblio.requests q ON q.id = r.request AND q.ended_at IS NULL
                        ON CONFLICT (request)
-                       DO UPDATE SET partition = excluded.partition, "offset" = excluded."offset" """,
+                       DO UPDATE SET partition = excluded.partition, "offset" = excluded."offset"
+                       WHERE excluded."offset" > sent."offset" """,
                     (("request", "uuid"), ("partition", "integer"), ("offset", "bigint")),
                     sorted((request, position.partition, position.offset) for request, position in last.items()),
                 )

@@ -231,7 +231,9 @@ class MemoryReader:
         """Range assignment: topics with equally many partitions are assigned alike."""
         names = sorted(self._group.readers)
         places = [(topic, len(self._bus.topics[topic])) for topic in sorted(self._group.topics)]
-        return {TopicPartition(topic, n): names[n * len(names) // count] for topic, count in places for n in range(count)}
+        return {
+            TopicPartition(topic, n): names[n * len(names) // count] for topic, count in places for n in range(count)
+        }
 
     # --- records ---------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from orchestrator.domain.calendar import DAY_MS, millis
 from orchestrator.domain.policy import HOUR, MINUTE, SECOND, Policy, Product, Retry, TenantPolicy
 from schemas.identifiers import Identifier, IdentifierKind
-from tests.simulation.product import Kind, Row
+from tests.simulation.product import DATASET, Kind, Row
 
 TENANTS = ("acme", "globex")
 NAMES = ("tickets", "chat", "voice")
@@ -104,8 +104,8 @@ def _policy(rng: random.Random, kinds: Sequence[Kind]) -> Policy:
         kind.name: Product(
             kind.name,
             wave=rng.choice((1, 1, 2)),
-            datasets=frozenset({"rows"}),
-            nameable=frozenset({"rows"}),
+            datasets=frozenset({DATASET}),
+            nameable=frozenset({DATASET}),
             kinds=kind.kinds,
             links=(known,) if kind.links else (),
             retry=Retry(attempts=rng.choice((2, 3, 6)), first=10 * SECOND, longest=10 * MINUTE),

@@ -86,7 +86,11 @@ class Checks:
             if flying > self._world.setting.policy.product(name).window:
                 raise Broken("a product's window is kept", name)
             before = self._sent.get((entry.id, name))
-            if before is not None and before[:2] == (event.phase, event.epoch) and not self._was_read(entry.id, name, before[2]):
+            if (
+                before is not None
+                and before[:2] == (event.phase, event.epoch)
+                and not self._was_read(entry.id, name, before[2])
+            ):
                 raise Broken("at most one unread command per step", f"{name} for {entry.id[-4:]}")
             cutoff = self._tables.requests[entry.id].steps[name].cutoff_at or 0
             self._cutoffs[entry.id, name] = max(self._cutoffs.get((entry.id, name), 0), cutoff)
@@ -206,7 +210,9 @@ class Checks:
         assert state is not None
         if not state.ended or sum(isinstance(entry.event, e.Ended) for entry in history) != 1:
             raise Broken("a request ends once, and last", id)
-        if state.end in UNDONE and any(isinstance(x.event, e.Dispatched) and x.event.phase is Phase.PURGE for x in history):
+        if state.end in UNDONE and any(
+            isinstance(x.event, e.Dispatched) and x.event.phase is Phase.PURGE for x in history
+        ):
             raise Broken("what was purged is not called cancelled", id)
         if any(isinstance(x.event, e.CancelAsked | e.RestoreAsked) for x in history) and state.end not in UNDONE:
             raise Broken("what was cancelled is not erased", id)
@@ -330,7 +336,9 @@ class Checks:
 
     def _known(self, asking: Asking, history: Sequence[e.Recorded]) -> frozenset[Identifier]:
         """The identifiers given, and those found, where the finding was waited for."""
-        found = any(isinstance(x.event, e.Succeeded) and x.event.phase is Phase.RESOLVE and x.event.kinds for x in history)
+        found = any(
+            isinstance(x.event, e.Succeeded) and x.event.phase is Phase.RESOLVE and x.event.kinds for x in history
+        )
         return asking.given | (asking.person.all if found else frozenset())
 
     def _counts(self, name: str, erased: int, id: str, history: Sequence[e.Recorded]) -> None:
@@ -398,7 +406,19 @@ def _words(event: object) -> str:
     """An event for the story: its name, and what it says of steps."""
     name = type(event).__name__
     told = []
-    for attribute in ("phase", "epoch", "seq", "attempt", "step", "steps", "outcome", "failure", "end", "ended", "behind"):
+    for attribute in (
+        "phase",
+        "epoch",
+        "seq",
+        "attempt",
+        "step",
+        "steps",
+        "outcome",
+        "failure",
+        "end",
+        "ended",
+        "behind",
+    ):
         value = getattr(event, attribute, None)
         if value not in (None, (), {}):
             told.append(f"{attribute}={getattr(value, 'code', value)}")

@@ -20,7 +20,15 @@ from schemas import codec
 from schemas import messages as m
 from schemas.codes import Evidence, FailureCode, Outcome, Phase
 from schemas.identifiers import Identifier, IdentifierKind
-from schemas.sealing import SharedKey, ack_context, brake_content, command_content, command_context, digest, stop_content
+from schemas.sealing import (
+    SharedKey,
+    ack_context,
+    brake_content,
+    command_content,
+    command_context,
+    digest,
+    stop_content,
+)
 from schemas.topics import Topic
 from schemas.transport import Bus, BusError, Message, Reader, Record, TopicPartition
 
@@ -372,10 +380,14 @@ class SimulatedProduct:
         rows = self.disk.rows
         if subject.records is not None:
             keys = subject.records.keys if subject.records.product == self.name else ()
-            return [key for key in keys if key in rows and rows[key].tenant == command.tenant and not rows[key].erased_by]
+            return [
+                key for key in keys if key in rows and rows[key].tenant == command.tenant and not rows[key].erased_by
+            ]
         ids = frozenset(identifier for identifier in subject.identifiers if identifier.kind in self.kind.kinds)
         return [
-            key for key, row in rows.items() if not row.erased_by and row.matches(command.tenant, ids, command.cutoff_at)
+            key
+            for key, row in rows.items()
+            if not row.erased_by and row.matches(command.tenant, ids, command.cutoff_at)
         ]
 
     # --- answers ---------------------------------------------------------------------------------------------------

@@ -91,24 +91,33 @@ class MemoryStore:
         """See :meth:`orchestrator.store.store.Store.unit`."""
         self.point("store.begin")
         unit = MemoryUnit(self)
+        with self.transaction(unit, owned) as seen:
+            yield seen
+            if unit.changed:
+                self.point("store.commit")
+        if unit.changed:
+            self.tables = unit.tables
+            self._heard(unit.recorded)
+            self.point("store.committed")
+
+    @contextmanager
+    def transaction(self, unit: MemoryUnit, owned: Mapping[int, int]) -> Iterator[MemoryUnit]:
+        """What lasts until it commits."""
         unit.fence(owned)
         yield unit
-        if not unit.changed:
-            return
-        self.point("store.commit")
-        self.tables = unit.tables
-        self._heard(unit.recorded)
-        self.point("store.committed")
 
     def take_shards(self, shards: Sequence[int], owner: str) -> dict[int, int]:
         self.point("store.begin")
-        taken = {shard: self.tables.shards.get(shard, (0, ""))[0] + 1 for shard in shards}
-        self.tables.shards.update((shard, (epoch, owner)) for shard, epoch in taken.items())
+        taken = self.shards_taken(shards, owner)
         self.point("store.committed")
         return taken
 
+    def shards_taken(self, shards: Sequence[int], owner: str) -> dict[int, int]:
+        taken = {shard: self.tables.shards.get(shard, (0, ""))[0] + 1 for shard in shards}
+        self.tables.shards.update((shard, (epoch, owner)) for shard, epoch in taken.items())
+        return taken
+
     def offsets_owed(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        self.point("store.begin")
         return {place: self.tables.offsets.setdefault(place, 0) for place in places}
 
     def outbox(self, shards: Sequence[int], limit: int) -> list[DueRow]:
@@ -128,13 +137,16 @@ class MemoryStore:
 
     def published(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
         self.point("store.commit")
-        for request, position in sent:
-            state = self.tables.requests.get(request)
-            if state is not None and state.ended_at is None:
+        self.confirmed(ids, sent)
+        self.point("store.committed")
+
+    def confirmed(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
+        for request, position in sorted(dict(sent).items()):
+            state, last = self.tables.requests.get(request), self.tables.sent.get(request, (0, -1))
+            if state is not None and state.ended_at is None and position.offset > last[1]:
                 self.tables.sent[request] = (position.partition, position.offset)
         for id in ids:
             self.tables.outbox.pop(id, None)
-        self.point("store.committed")
 
     def moments(self, now: int) -> Iterator[int]:
         """When, after ``now``, time alone gives the engine something to do."""

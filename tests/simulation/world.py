@@ -76,7 +76,9 @@ class Process:
 class World(Faults):
     """Runs one seed to its end. :class:`Broken` says which promise was not kept."""
 
-    def __init__(self, seed: int, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, seed: int, tell: Callable[[str], None] | None = None, store: type[MemoryStore] = MemoryStore
+    ) -> None:
         self.seed = seed
         self.setting: Setting = setting(seed)
         self.rng = self.setting.rng
@@ -89,7 +91,7 @@ class World(Faults):
         self.keys = KeyRing(_KEYS)
         self.bus = MemoryBus({t.topic.value: self.setting.shards if t.sharded else 2 for t in TOPICS}, self.now, self)
         self.checks = Checks(self)
-        self.store = MemoryStore(self.setting.shards, self.point, self.checks.heard)
+        self.store = store(self.setting.shards, self.point, self.checks.heard)
         self.disks = {kind.name: Disk(rows=self.setting.rows[kind.name]) for kind in self.setting.kinds}
         self.platform = Platform(self)
         self.operator = Operator(self)
@@ -175,7 +177,7 @@ class World(Faults):
         if n >= len(process.loops) or (n == 0 and process.stalled_until > self.clock):
             return False
         if n == 0 and len(process.loops) > 1 and self._strikes(self.setting.rates.slow / 4):
-            process.stalled_until = self.clock + self.rng.choice((1_000, 30_000, HOUR))
+            process.stalled_until = min(self.clock + self.rng.choice((1_000, 30_000, HOUR)), self.setting.calm_at)
             self.say(f"{process.name} stalls")
             return True
         process.busy.add(n)
@@ -201,7 +203,9 @@ class World(Faults):
         process.up = False
         process.life.over = True
         process.loops = []
-        process.starts_at = self.clock + min(self.rng.choice((0, 1_000, 30_000, 10 * MINUTE, 3 * HOUR)), max(0, self.setting.calm_at - self.clock))
+        process.starts_at = self.clock + min(
+            self.rng.choice((0, 1_000, 30_000, 10 * MINUTE, 3 * HOUR)), max(0, self.setting.calm_at - self.clock)
+        )
 
     # --- processes -------------------------------------------------------------------------------------------------
 
