@@ -221,7 +221,7 @@ def _without_addresses(replacement: str) -> Callable[[Any], Any]:
 
 def _empty(value: Any) -> Any:
     """The empty value of the same JSON type; numbers and truth values have none and become null."""
-    return type(value)() if isinstance(value, str | list | dict) else None
+    return type(value)() if isinstance(value, str | dict) else None
 
 
 def _truncated(value: Any) -> str | None:

@@ -342,7 +342,17 @@ def _check_objects(data_map: DataMap, name: str, dataset: ObjectDataset, source:
         source.problem((*path, "action"), "files are deleted; take `action:` away")
 
 
+def _check_patterns(dataset: LogDataset, path: Path, source: Source) -> None:
+    for key, patterns in (("files", dataset.files), ("active", dataset.active)):
+        for i, pattern in enumerate(patterns):
+            if any(part in ("", ".", "..") or "**" in part for part in pattern.split("/")):
+                source.problem((*path, key, i), "a pattern is relative to the store's folder, without `..` and `**`")
+            elif key == "active" and pattern.endswith(".gz"):
+                source.problem((*path, key, i), "a file that is being written is not compressed; name the plain one")
+
+
 def _check_log(data_map: DataMap, dataset: LogDataset, path: Path, source: Source) -> None:
+    _check_patterns(dataset, path, source)
     if not isinstance(data_map.tenancy, str) and dataset.tenant is None:
         source.problem((*path, "tenant"), "nothing separates tenants here: name the field with the tenant")
     if not dataset.match:
@@ -366,4 +376,8 @@ def _check_log(data_map: DataMap, dataset: LogDataset, path: Path, source: Sourc
             source.problem(here, f"`{field}` stands under `keep:` as well; decide for one")
         if isinstance(treatment, JsonPaths | Elements):
             source.problem(here, "a field of a line takes null, `value:`, `scrub:`, `clear` or `truncate_ip`")
+        if isinstance(treatment, Value) and isinstance(treatment.value, list):
+            source.problem(
+                here, "paths pass through lists, so a field of a line cannot become one; give a single value"
+            )
         _check_treatment(data_map, treatment, here, source)
