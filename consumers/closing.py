@@ -87,7 +87,7 @@ class Closing:
                 if part.dataset not in self._kernel.holdings.rows:
                     continue
                 for start in range(0, len(part), most):
-                    rows = part.rows(step.ordinal, start, start + most)
+                    rows = part.rows(step.ordinal, start, start + most if len(part) > start + most else None)
                     if size and size + len(rows) > most:
                         yield {name: joined(several) for name, several in pieces.items()}
                         pieces, size = {}, 0

@@ -51,6 +51,8 @@ class Part(msgspec.Struct, array_like=True):
 
     def rows(self, ordinal: int, start: int = 0, stop: int | None = None) -> Rows:
         """This part as rows of one subject, from item ``start`` to ``stop``."""
+        if start == 0 and stop is None:
+            return Rows([ordinal] * len(self), tuple(self.columns), tuple(self.extras)) if self.columns else Rows()
         columns = tuple(column[start:stop] for column in self.columns)
         extras = tuple(column[start:stop] for column in self.extras)
         return Rows([ordinal] * len(columns[0]), columns, extras) if columns else Rows()

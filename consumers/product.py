@@ -27,6 +27,7 @@ from consumers.steps import Step, target_of
 from consumers.stores.sql_batch import Batch
 from schemas import codec
 from schemas.codes import FailureCode, Outcome, Phase
+from schemas.identifiers import IdentifierKind
 from schemas.messages import Ack, Brake, Counts, Failure, SealedSubject, Stop
 from schemas.sealing import SharedKey, brake_content, stop_content
 from schemas.topics import Topic
@@ -88,6 +89,7 @@ class Product:
             progress=self._tell,
             **{name: value for name, value in more.items() if value is not None},  # type: ignore[arg-type]
         )
+        self._matching = frozenset(kind for kind in IdentifierKind if data_map.matches({kind}))
         self._effects = Effects(self._kernel)
         self._looks = Looks(self._kernel)
 
@@ -154,7 +156,7 @@ class Product:
             return None if known else self._kernel.failed(step, Failure(code=FailureCode.BAD_COMMAND))
         if step.phase in (Phase.RESOLVE, Phase.RESTORE):
             return None
-        if self.map.matches({identifier.kind for identifier in step.subject.identifiers}):
+        if any(identifier.kind in self._matching for identifier in step.subject.identifiers):
             return None
         return self._kernel.answer(step, Outcome.CANNOT_MATCH)
 
