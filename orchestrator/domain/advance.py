@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.evolve import evolve
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.state import FINISHED, Stage, State, StepStatus
+from orchestrator.domain.state import FINISHED, Stage, State
 from schemas import events as e
 from schemas.codes import End, Mode, Phase
 
@@ -97,15 +97,8 @@ def _undo(state: State) -> e.AnyEvent | None:
         # It keeps its place: whoever is behind it waits for it alone, and would run beside those before it.
         return None
     end = End.WITHDRAWN if state.undo.withdrawn else End.CANCELLED
+    hidden = {name: step for name, step in state.steps.items() if step.hidden}
     if state.stage is Stage.RESTORING:
-        return e.Ended(end=end, restored=_restored(state)) if _all_finished(state) else None
-    hidden = tuple(sorted(name for name, step in state.steps.items() if step.hidden and not step.waived))
-    return e.PhaseStarted(phase=Phase.RESTORE, steps=hidden) if hidden else e.Ended(end=end)
-
-
-def _restored(state: State) -> bool:
-    """Every product that may have hidden something brought it back, and there was at least one."""
-    brought_back = any(
-        step.phase is Phase.RESTORE and step.status is StepStatus.SUCCEEDED for step in state.steps.values()
-    )
-    return brought_back and not any(step.hidden for step in state.steps.values())
+        return e.Ended(end=end, restored=not hidden) if _all_finished(state) else None
+    to_restore = tuple(sorted(name for name, step in hidden.items() if not step.waived))
+    return e.PhaseStarted(phase=Phase.RESTORE, steps=to_restore) if to_restore else e.Ended(end=end)

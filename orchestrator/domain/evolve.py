@@ -101,7 +101,6 @@ def _dispatched(state: State, event: e.Dispatched, at: int) -> State:
             may_act=True,
             cutoff_at=step.cutoff_at or at,
             timeout_at=event.timeout_at,
-            expires_at=event.expires_at,
             retry_at=None,
             hidden=step.hidden or event.phase is Phase.TRASH,
             probed=step.epoch if event.phase is Phase.PROBE else step.probed,
@@ -138,7 +137,7 @@ def _succeeded(state: State, event: e.Succeeded) -> State:
     return onward(_with(state, event.step, **_SETTLED, **changes))
 
 
-_UNTIMED: dict[str, Any] = {"timeout_at": None, "expires_at": None, "retry_at": None}
+_UNTIMED: dict[str, Any] = {"timeout_at": None, "retry_at": None}
 """Nothing is waited for in this try."""
 
 _SETTLED: dict[str, Any] = _UNTIMED | {"may_act": False, "stop_at": None, "stop_seq": 0, "stop_since": None}
@@ -306,9 +305,7 @@ def _vault_destroyed(state: State, _event: e.VaultDestroyed) -> State:
     steps = {
         name: step
         if step.status in FINISHED
-        else replace(
-            step, status=StepStatus.PARKED, failure=VAULT_GONE, timeout_at=None, expires_at=None, retry_at=None
-        )
+        else replace(step, status=StepStatus.PARKED, failure=VAULT_GONE, **_UNTIMED)
         for name, step in state.steps.items()
     }
     return replace(state, vault_gone=True, steps=steps)

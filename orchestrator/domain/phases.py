@@ -54,7 +54,6 @@ def again(step: Step, phase: Phase, epoch: int, status: StepStatus) -> Step:
         may_act=False,
         cutoff_at=step.cutoff_at if same_cutoff else None,
         timeout_at=None,
-        expires_at=None,
         retry_at=None,
         failure=None,
         earlier=None,

@@ -105,7 +105,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cutoff_at: Millis | None = None
     """The time of the phase's first dispatch; reusable identifiers reach nothing younger."""
     timeout_at: Millis | None = None
-    expires_at: Millis | None = None
     retry_at: Millis | None = None
     stop_at: Millis | None = None
     """A stop was sent and not yet answered; the orchestrator looks again at this time."""
