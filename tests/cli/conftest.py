@@ -13,9 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli.app import app
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -28,16 +40,18 @@ class Shell:
     def environment(self) -> dict[str, str]:
         return os.environ | {"OBLIO_HOME": str(self.home), "PATH": f"{BIN}:{os.environ['PATH']}", "NO_COLOR": "1"}
 
-    def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(BIN / "oblio"), *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            input=stdin,
-        )
+    def run(self, *words: str) -> Done:
+        """One command, in this process: its own start-up is tested with the README."""
+        result = CliRunner().invoke(app, ["--home", str(self.home), *words])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    def process(self, *words: str) -> Done:
+        """The same as a process of its own."""
+        command = [str(BIN / "oblio"), *words]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=150, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def json(self, *words: str) -> Any:
         """The parsed answer of a command that must succeed."""

@@ -11,7 +11,7 @@ from tests.cli.conftest import Shell
 
 @pytest.mark.timeout(180)
 def test_the_demo_erases_and_proves_it(tmp_path: object) -> None:
-    done = Shell(tmp_path).run("demo", "--subjects", "300", "--json")  # type: ignore[arg-type]
+    done = Shell(tmp_path).process("demo", "--subjects", "300", "--json")  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["good"]
