@@ -27,3 +27,16 @@ def test_links_lead_somewhere(page: object) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target  # type: ignore[attr-defined]
+
+
+def test_the_architecture_page_names_files_that_exist_and_all_tables() -> None:
+    from orchestrator.store import tables
+
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for path in re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", page):
+        here = ROOT / path
+        assert here.exists() or (ROOT / "orchestrator" / path).exists(), path
+    for kind in tables.TableKind:
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {kind.value} |")]
+        named = set(re.findall(r"`([a-z_]+)`", row.split("|")[2]))
+        assert named == {t.name for t in tables.metadata.tables.values() if t.info["kind"] is kind}, kind
