@@ -5,22 +5,21 @@ No orchestrator, no log, no receipts, no verification: what a good engineer's on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import psycopg2
 
 from consumers.samples.people import Subject
 from consumers.samples.stores import SampleStores
 
-_WHO = "unnest(%(tenants)s::text[], %(ids)s::bigint[], %(emails)s::text[], %(phones)s::text[]) w(tenant, id, email, phone)"
+_WHO = (
+    "unnest(%(tenants)s::text[], %(ids)s::bigint[], %(emails)s::text[], %(phones)s::text[]) w(tenant, id, email, phone)"
+)
 
 STATEMENTS: dict[str, tuple[str, ...]] = {
     "tickets": (
-        f"""UPDATE comments c SET body = replace(c.body, w.email, '[erased]') FROM {_WHO}
-            JOIN tickets t ON t.tenant = w.tenant AND t.requester_id = w.id
-            WHERE c.tenant = t.tenant AND c.ticket_id = t.id AND c.author_type = 'Agent'
-              AND position(w.email in c.body) > 0""",
         f"""UPDATE comments c SET body = '[erased]', via_email = NULL FROM {_WHO}
             JOIN tickets t ON t.tenant = w.tenant AND t.requester_id = w.id
             WHERE c.tenant = t.tenant AND c.ticket_id = t.id""",
@@ -54,23 +53,33 @@ STATEMENTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def erase(stores: SampleStores, subjects: Sequence[Subject], batch: int) -> None:
-    """Erase ``subjects`` from the five databases, ``batch`` of them per transaction and database."""
+Connections = dict[str, Any]
+"""One of psycopg2 for each product."""
+
+
+@contextmanager
+def connected(stores: SampleStores) -> Iterator[Connections]:
+    """A connection to each of the five databases."""
     with ExitStack() as stack:
         connections = {}
         for product in STATEMENTS:
             url = stores.url(product).set(drivername="postgresql")
             connections[product] = psycopg2.connect(url.render_as_string(hide_password=False))
             stack.callback(connections[product].close)
-        for start in range(0, len(subjects), batch):
-            part = subjects[start : start + batch]
-            values = {
-                "tenants": [subject.tenant for subject in part],
-                "ids": [subject.user_id for subject in part],
-                "emails": [subject.email for subject in part],
-                "phones": [subject.phone for subject in part],
-            }
-            for product, statements in STATEMENTS.items():
-                with connections[product] as connection, connection.cursor() as cursor:
-                    for statement in statements:
-                        cursor.execute(statement, values)
+        yield connections
+
+
+def erase(connections: Connections, subjects: Sequence[Subject], batch: int) -> None:
+    """Erase ``subjects`` from the five databases, ``batch`` of them per transaction and database."""
+    for start in range(0, len(subjects), batch):
+        part = subjects[start : start + batch]
+        values = {
+            "tenants": [subject.tenant for subject in part],
+            "ids": [subject.user_id for subject in part],
+            "emails": [subject.email for subject in part],
+            "phones": [subject.phone for subject in part],
+        }
+        for product, statements in STATEMENTS.items():
+            with connections[product] as connection, connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement, values)
