@@ -40,3 +40,11 @@ def test_the_architecture_page_names_files_that_exist_and_all_tables() -> None:
         (row,) = [line for line in page.splitlines() if line.startswith(f"| {kind.value} |")]
         named = set(re.findall(r"`([a-z_]+)`", row.split("|")[2]))
         assert named == {t.name for t in tables.metadata.tables.values() if t.info["kind"] is kind}, kind
+
+
+def test_every_failure_of_the_protocol_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "failures.md").read_text()
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_[a-z0-9_]+)`", page)
+    assert len(named) > 30
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert missing == []
