@@ -139,7 +139,7 @@ class Told:
             case "tick":
                 return Tick(frozenset(rest[1:]))
             case name if name in self.state.steps:
-                return self._answer(name, rest)
+                return self.answer(name, rest)
             case _:
                 return Operate(self._operation(verb, rest))
 
@@ -174,7 +174,8 @@ class Told:
                     raise ValueError(word)
         return Accept(**values)
 
-    def _answer(self, name: str, rest: list[str]) -> Answer:
+    def answer(self, name: str, rest: list[str]) -> Answer:
+        """What a product says of the command that is out, save where ``rest`` says otherwise."""
         step = self.step(name)
         plain = [word for word in rest if "=" not in word]
         given = dict(word.split("=") for word in rest if "=" in word)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from msgspec.structs import replace
 
+from orchestrator.domain.commands import Answer
 from orchestrator.domain.policy import FOR_A_PERSON, HOUR, MINUTE, SECOND, UNCOUNTED, Retry
 from orchestrator.domain.state import StepStatus
 from schemas import events as e
@@ -74,6 +76,32 @@ def test_what_says_nothing_of_the_step_uses_up_no_attempt(code):
         assert told.said(f"tickets failed {code}") == [f"tickets failed: {code}, uncounted"]
         told.tell("wait 2h")
     assert told.step("tickets").spent == 0
+
+
+def test_not_even_on_the_last_attempt():
+    told = Told(ONE, grace=0).tell(*OUT, *2 * ["tickets failed internal_error", "wait 1h", "go"])
+    assert told.step("tickets").attempt == 3
+    assert told.said("tickets failed contention") == ["tickets failed: contention, uncounted"]
+
+
+def test_an_answer_of_a_product_that_is_no_part_of_the_request():
+    told = Told(products("tickets", "chat"), grace=0)
+    told.tell("accept records tickets", "go")
+    (dispatched,) = [r.event for r in told.history if isinstance(r.event, e.Dispatched)]
+    assert dispatched.steps == {"tickets": (1, 1)}
+    tickets = told.answer("tickets", ["done"]).ack
+    assert told.do(Answer(replace(tickets, product="chat"))) == []
+
+
+@pytest.mark.parametrize("line", ["tickets done persons=1", "tickets nothing", "tickets done"])
+def test_one_person_or_none_is_no_doubt(line):
+    told = Told(LINKED, grace=0).tell("accept kinds email", "go")
+    assert told.said(line)[-1] == "purge begins"
+
+
+def test_who_failed_did_not_find_two_people():
+    told = Told(LINKED, grace=0).tell("accept kinds email", "go")
+    assert told.said("tickets failed store_unavailable persons=2") == ["tickets failed: store_unavailable"]
 
 
 def test_two_people_wait_for_a_person_before_anything_is_erased():
@@ -193,7 +221,7 @@ def test_progress_moves_a_step_that_was_given_up_too_early():
     ],
 )
 def test_an_answer_after_the_time_out_is_evidence_and_moves_the_step(line, expected):
-    told = Told(ONE, grace=0).tell(*OUT, "due")
+    told = Told(ONE, grace=0).tell(*OUT, "due", "wait 2s")
     retry_at = told.step("tickets").retry_at
     assert told.said(line) == expected
     if told.step("tickets").status is StepStatus.WAITING:
