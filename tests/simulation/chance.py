@@ -159,8 +159,8 @@ def _rates(rng: random.Random) -> Rates:
         error=chance(0.003, 0.02),
         freeze=chance(0.003, 0.02),
         lost=chance(0.02, 0.1),
-        failure=chance(0.05, 0.3),
-        slip=chance(0.05, 0.2),
+        failure=chance(0.1, 0.5),
+        slip=chance(0.1, 0.5),
         late=chance(0.1, 0.5),
         slow=chance(0.02, 0.2),
     )

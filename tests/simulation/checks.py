@@ -16,7 +16,7 @@ from orchestrator.domain.state import FINISHED, Stage, State, StepStatus
 from orchestrator.store import rows as r
 from schemas import events as e
 from schemas import messages as m
-from schemas.codes import End, Phase
+from schemas.codes import End, Outcome, Phase
 from schemas.codes import RejectionCode as Code
 from schemas.identifiers import Identifier
 from schemas.topics import Topic
@@ -69,6 +69,8 @@ class Checks:
         for entry, _ in recorded:
             self._world.say(f"{entry.id[-4:]}/{entry.n} {_words(entry.event)}")
             event = entry.event
+            if entry.id != e.INSTALLATION:
+                self._world.operator.noticed(entry)
             if isinstance(event, e.Dispatched) and event.phase in EFFECTS:
                 for name in event.steps:
                     scopes = [(t, p) for t in ("", entry.tenant) for p in ("", name)]
@@ -102,7 +104,8 @@ class Checks:
         for record in self._world.bus.topics[Topic.ACKS][number].records:
             if record.key.decode() == id:
                 ack = msgspec.json.decode(record.value, type=m.Ack)
-                if ack.product == name and ack.seq >= seq:
+                # A stop is read past the commands: that it was obeyed does not say that they were read.
+                if ack.product == name and ack.seq == seq and ack.outcome is not Outcome.STOPPED:
                     return True
         for record in self._world.bus.topics[Topic.COMMANDS][number].records:
             if record.key.decode() == id:

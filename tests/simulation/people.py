@@ -15,6 +15,7 @@ from orchestrator.domain.policy import MINUTE
 from orchestrator.domain.state import StepStatus
 from orchestrator.intake import submission_key
 from schemas import codec
+from schemas import events as e
 from schemas import messages as m
 from schemas.codes import HoldCode, Mode, Outcome, Phase, ReasonCode, Right, Role
 from schemas.events import INSTALLATION
@@ -213,6 +214,18 @@ class Intruder:
         return codec.pack(Topic.REQUESTS, "x", erase, "/intruder", id="x", signer=signer)
 
 
+_REACTIONS: dict[type, tuple[float, tuple[str, ...]]] = {
+    e.Dispatched: (0.15, ("hold", "hold", "cancel", "waive", "force")),
+    e.Failed: (0.4, ("hold", "hold", "cancel", "replay")),
+    e.TimedOut: (0.3, ("hold", "cancel", "replay", "force")),
+    e.Stopped: (0.6, ("release", "release", "replay", "waive")),
+    e.StillUnread: (0.2, ("hold", "cancel", "waive", "replay")),
+    e.Trashed: (0.2, ("restore", "cancel", "hold")),
+    e.Parked: (0.1, ("hold", "replay", "force", "waive", "cancel")),
+}
+"""How often a hasty operator reacts to what is seen, and how."""
+
+
 class Operator:
     """Does this and that at random; once all is calm, sees to everything that waits for a person."""
 
@@ -222,6 +235,7 @@ class Operator:
         self._plan = Plan()
         self._tries: dict[tuple[str, str], int] = {}
         self._tends_at = world.setting.calm_at
+        self._hasty = self._rng.random() < 0.4
         span = world.setting.calm_at - START
         begun = [moment for moment, *_ in world.platform.moments]
         for _ in range(self._rng.choice((0, 2, 5, 10))):
@@ -257,22 +271,39 @@ class Operator:
 
     # --- at random -------------------------------------------------------------------------------------------------
 
+    def noticed(self, entry: e.Recorded) -> None:
+        """Events that somebody may react to, at once or a little later."""
+        chance, reactions = _REACTIONS.get(type(entry.event), (0.0, ()))
+        if self._world.calm or not self._hasty or self._rng.random() >= chance:
+            return
+        word, after = self._rng.choice(reactions), self._rng.choice((0, 500, 20_000, 5 * MINUTE))
+        moment = min(self._world.clock + after, self._world.setting.calm_at)
+        self._plan.at(moment, lambda: self._react(entry.id, word))
+        self._plan.ordered()
+
+    def _react(self, id: str, word: str) -> None:
+        if not self._world.store.tables.requests[id].ended:
+            self._operate(self._operation(id, word))
+
     def _any(self) -> None:
         if self._rng.random() < 0.2:
             self._brake(self._rng.random() < 0.6, self._scope(TENANTS), self._scope(tuple(self._world.disks)))
             return
         open_requests = sorted(id for id, state in self._world.store.tables.requests.items() if not state.ended)
         if open_requests:
-            self._operate(self._operation(self._rng.choice(open_requests)))
+            word = self._rng.choice(
+                ("hold", "hold", "hold", "release", "cancel", "restore", "replay", "force", "waive")
+            )
+            self._operate(self._operation(self._rng.choice(open_requests), word))
 
     def _scope(self, names: tuple[str, ...]) -> str | None:
         return self._rng.choice((None, *names))
 
-    def _operation(self, id: str) -> m.AnyOperation:
+    def _operation(self, id: str, word: str) -> m.AnyOperation:
         state = self._world.store.tables.requests[id]
         common: dict[str, Any] = {"tenant": state.tenant, "request": id, **ACTOR}
         product = self._rng.choice(sorted(state.steps))
-        match self._rng.choice(("hold", "hold", "hold", "release", "cancel", "restore", "replay", "force", "waive")):
+        match word:
             case "hold":
                 scope = self._rng.choice((None, product))
                 hold = f"hold-{self._rng.randrange(16**12):012x}"

@@ -9,11 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator import dispatcher, engine, publisher, receiver
-from orchestrator.domain import advance, answers, decide, evolve, operations
+from orchestrator.domain import advance, answers, decide, operations
 from orchestrator.domain import state as states
 from orchestrator.domain.commands import Answer
 from orchestrator.domain.state import State
-from schemas import events as e
 from schemas.codes import Phase
 from schemas.transport import BusError, Record, TopicPartition
 from tests.simulation import product, store
@@ -133,16 +132,6 @@ def waves_do_not_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("orchestrator.domain.phases.promoted", wrong)
 
 
-def a_failure_is_the_last_word(patch: pytest.MonkeyPatch) -> None:
-    """As it was before the simulation found that a command may lie in the log twice."""
-
-    def wrong(state: State, event: e.Failed) -> State:
-        state = evolve._failed(state, event)
-        return replace(state, steps=state.steps | {event.step: replace(state.steps[event.step], may_act=False)})
-
-    patch.setattr(evolve, "_HANDLERS", {**evolve._HANDLERS, e.Failed: wrong})
-
-
 def unread_commands_are_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dispatcher, "may_be_unread", lambda _step: False)
 
@@ -231,14 +220,13 @@ BROKEN: dict[Break, str] = {
     holds_do_not_hold: "",
     time_outs_are_forgotten: "",
     waves_do_not_wait: "a wave waits for the one before",
-    a_failure_is_the_last_word: "once a product has stopped, it has stopped",
     unread_commands_are_sent_again: "at most one unread command per step",
     the_vault_keeps_what_it_has: "nothing is left of requests that ended",
     seqs_start_anew_with_each_phase: "",
     derived_rows_of_the_steps_that_moved_alone: "",
     a_receipt_serves_every_phase: "",
     products_obey_whatever_comes: "",
-    a_crash_forgets_what_was_done: "counts are those of an undisturbed run",
+    a_crash_forgets_what_was_done: "",
     tenants_are_not_told_apart: "the others' rows are what they were",
     addresses_are_nobodys_but_the_first_owners: "",
 }

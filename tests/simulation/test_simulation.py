@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.__main__ import failures_in
 
-SEEDS = int(os.environ.get("OBLIO_SEEDS", "1200"))
+SEEDS = int(os.environ.get("OBLIO_SEEDS", "1000"))
 CHUNK = 100
 
 STORY = """
