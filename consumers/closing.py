@@ -38,8 +38,10 @@ class Closing:
             going = [step for step in going if step in more and step.open]
             if not going:
                 return answers
-            answers += self._kernel.isolate(going, self._extend)
-            answers += self._work.do(going)
+            refused = self._kernel.isolate(going, self._extend)
+            for step, _ in refused:
+                step.open = False
+            answers += refused + self._work.do(going)
             going = [step for step in going if step.open]
         return answers + [self._unverified(step, _incomplete(more.get(step))) for step in going]
 

@@ -51,17 +51,20 @@ class Effects:
         Without the wait, a step of a worker that was killed would be found again only by its time-out.
         """
         answers: list[Answer] = []
-        seen = self._holders(left)
         until = time.monotonic() + self._kernel.settings.lease_s + 1
-        while left and time.monotonic() < until:
-            now = self._holders(left)
-            free = [step for step in left if step.id not in now or now[step.id].lapsed]
-            left = [step for step in left if step not in free and now[step.id] == seen.get(step.id)]
-            if free:
-                answers += self._once(free, left)
-                seen = self._holders(left)
-            elif left:
-                time.sleep(min(0.25, self._kernel.settings.lease_s / 4))
+        try:
+            seen = self._holders(left)
+            while left and time.monotonic() < until:
+                now = self._holders(left)
+                free = [step for step in left if step.id not in now or now[step.id].lapsed]
+                left = [step for step in left if step not in free and now[step.id] == seen.get(step.id)]
+                if free:
+                    answers += self._once(free, left)
+                    seen = self._holders(left)
+                elif left:
+                    time.sleep(min(0.25, self._kernel.settings.lease_s / 4))
+        except StoreError as error:
+            log.warning("steps left to others", product=self._kernel.name, steps=len(left), code=error.code.value)
         return answers
 
     def _holders(self, steps: Sequence[Step]) -> Mapping[StepId, Holder]:

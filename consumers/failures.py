@@ -42,8 +42,8 @@ def name_or_none(text: str | None) -> str | None:
 
 
 def contended(error: BaseException) -> bool:
-    """Whether the same work, tried again at once, may simply succeed."""
-    return isinstance(error, StoreError) and (error.contended or error.sqlstate == _FOREIGN_KEY)
+    """Whether the same work, tried again at once, may simply succeed. What took too long would do so again."""
+    return isinstance(error, StoreError) and (error.code is FailureCode.CONTENTION or error.sqlstate == _FOREIGN_KEY)
 
 
 def hopeless(error: BaseException) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from consumers import arrays, brakes, receipts
+from consumers.failures import StepFailed
 from consumers.holdings import Session
 from consumers.kernel import Answer, Kernel
 from consumers.plans import Part
@@ -81,6 +82,7 @@ def admit(kernel: Kernel, session: Session, steps: Sequence[Step], *, effect: bo
     seen = _look(kernel, session, going)
     for step in going:
         if step.id in seen.receipts:
+            step.repeated = True
             found.answers.append((step, receipts.repeated(seen.receipts[step.id], step)))
         elif effect and brakes.holds_back(seen.brakes, step):
             found.answers.append(stopped_by_brake(kernel, step))
@@ -89,9 +91,25 @@ def admit(kernel: Kernel, session: Session, steps: Sequence[Step], *, effect: bo
         else:
             found.run.append(step)
     if effect:
-        kernel.plans.take_over(session.home, [step for step in found.run if step.id in seen.plans])
+        _resume(kernel, session, [step for step in found.run if step.id in seen.plans])
         found.trashed = _opened(kernel, seen)
     return found
+
+
+def _resume(kernel: Kernel, session: Session, steps: Sequence[Step]) -> None:
+    """Take over what others began. What they did by another map is done again by this one: every item may be repeated."""
+    kernel.plans.take_over(session.home, steps)
+    for step in steps:
+        if step.plan is not None and step.plan.map != kernel.map_digest:
+            step.plan.map, step.cursor = kernel.map_digest, 0
+            _known(kernel, step.plan.parts)
+
+
+def _known(kernel: Kernel, parts: Iterable[Part]) -> None:
+    """Raise StepFailed where a plan, made by another map, speaks of a dataset that this one does not have."""
+    for part in parts:
+        if part.dataset not in kernel.map.datasets:
+            raise StepFailed(FailureCode.SCHEMA_MISMATCH, part.dataset)
 
 
 def _look(kernel: Kernel, session: Session, steps: Sequence[Step]) -> _Seen:
@@ -118,6 +136,7 @@ def _opened(kernel: Kernel, seen: _Seen) -> dict[tuple[str, str], list[Part]]:
     found: dict[tuple[str, str], list[Part]] = {}
     for step_id, sealed, cursor in sorted(seen.trash, key=lambda entry: entry[0]):
         plan = kernel.plans.opened(step_id, sealed)
+        _known(kernel, plan.parts)
         found.setdefault(step_id[:2], []).extend(plan.done(plan.total if cursor is None else cursor))
     return found
 

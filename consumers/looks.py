@@ -32,7 +32,7 @@ class Looks:
 
     def resolve(self, steps: Sequence[Step]) -> list[Answer]:
         """Further identifiers of the same person, sealed for the orchestrator."""
-        return self._kernel.isolate(steps, lambda group: self._receipted(group, self._resolved))
+        return self._kernel.isolate(steps, lambda group: self._resealed(self._receipted(group, self._resolved)))
 
     def probe(self, steps: Sequence[Step]) -> list[Answer]:
         """Whether anything is left that should be gone."""
@@ -69,11 +69,11 @@ class Looks:
         body, (_, ack) = self._kernel.receipt(step, {}, Evidence.ASSERTED, persons=persons)
         return body, (step, sealed(ack, step, linked.derived if linked is not None else {}))
 
-    def resealed(self, answers: Sequence[Answer]) -> list[Answer]:
+    def _resealed(self, answers: list[Answer]) -> list[Answer]:
         """Give repeated acks of resolve their identifiers again: a receipt keeps none."""
-        bare = [step for step, ack in answers if ack.receipt is not None and ack.persons and ack.sealed is None]
+        bare = [step for step, ack in answers if ack.persons and ack.sealed is None and step.repeated]
         if not bare:
-            return list(answers)
+            return answers
         with self._kernel.holdings.session() as session:
             batch = self._kernel.batches.of(bare)
             found = self._kernel.holdings.link(session, batch)

@@ -134,7 +134,7 @@ class Product:
         try:
             match phase:
                 case Phase.RESOLVE:
-                    return self._looks.resealed(self._looks.resolve(steps))
+                    return self._looks.resolve(steps)
                 case Phase.PROBE:
                     return self._looks.probe(steps)
                 case Phase.TRASH if self.map.trash is Trash.DEFERRED:

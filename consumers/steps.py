@@ -33,6 +33,8 @@ class Step:
     """Look, write the plan, then act: too large, or too intricate, to be found and done in one statement."""
     open: bool = True
     """Still ours to bring to an end in this run."""
+    repeated: bool = False
+    """Asks for what has a receipt already."""
     trashed: bool = True
     """The request may have something in the trash."""
     surveyed: list[Part] = field(default_factory=list)

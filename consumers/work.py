@@ -19,6 +19,7 @@ from consumers.maps import LogDataset, ObjectDataset
 from consumers.plans import Part
 from consumers.steps import Step
 from consumers.stores.objects import DeleteOutcome, ObjectVersion
+from consumers.stores.sql_errors import StoreError
 from consumers.stores.sql_rows import Rows
 from schemas.codes import FailureCode, Outcome
 
@@ -117,18 +118,16 @@ class Work:
         if len(part.columns) == 1:
             return self._look_up(step)
         stop = min(len(part), start + OBJECTS_A_COMMIT)
-        begun = time.monotonic()
         with self._kernel.holdings.session() as session:
             held, answers = self.hold(session, {step: step.cursor})
             if not held:
                 return answers
+            until = time.monotonic() + self._kernel.settings.chunk_ms / 1000
             item = start
             changed = False
-            while item < stop and time.monotonic() - begun < self._kernel.settings.chunk_ms / 1000:
+            while not changed and item < stop and (item == start or time.monotonic() < until):
                 changed = self._delete(part, item) is DeleteOutcome.CHANGED
-                if changed:
-                    break
-                item += 1
+                item += not changed
                 self._kernel.boundary("object")
             cursor = step.cursor + item - start
             self._kernel.plans.advance(session.home, {step: cursor})
@@ -217,7 +216,13 @@ class Work:
         size = most = self._kernel.map.limits.chunk_rows
         while step.open and self._row_parts(step):
             begun = time.monotonic()
-            answers = self._kernel.patiently(lambda size=size: self._chunk(step, size))  # type: ignore[misc]
+            try:
+                answers = self._kernel.patiently(lambda size=size: self._chunk(step, size))  # type: ignore[misc]
+            except StoreError as error:
+                if error.code is not FailureCode.STORE_TIMEOUT or size <= _LEAST_CHUNK:
+                    raise
+                size = max(_LEAST_CHUNK, size // 4)
+                continue
             if answers:
                 return answers
             took_ms = (time.monotonic() - begun) * 1000
@@ -250,7 +255,8 @@ class Work:
             return
         effect = EFFECTS[steps[0].phase]
         batch = self._kernel.batches.of(steps)
-        for (name, at), pieces in sorted(together.items(), key=lambda item: self._kernel.order[item[0][0]]):
+        order = self._kernel.order
+        for (name, at), pieces in sorted(together.items(), key=lambda item: order[item[0][0]]):
             store = self._kernel.holdings.store(name)
             connection = session.on(self._kernel.holdings.rows[name].store)
             store.act(connection, name, joined(pieces), batch, effect=effect, at=moment(at))

@@ -164,3 +164,24 @@ def test_a_store_that_is_away_fails_the_batch_with_a_code_and_without_a_word(fre
     product = world.product("guide", more={"addresses": {"database": "postgresql://nobody@127.0.0.1:9/none"}})
     ack = one(product, command("guide", Phase.PURGE, subject.tenant, of(subject)))
     assert (ack.outcome, ack.failure.code) == (Outcome.FAILED, FailureCode.STORE_UNAVAILABLE)
+
+
+def test_a_plan_made_by_an_older_map_is_done_again_by_the_new_one(fresh, people):
+    import msgspec
+
+    from tests.product.support import Crash, crashing, data_map
+
+    calm, world = fresh("guide"), fresh("guide")
+    (subject,) = people.choose(1)
+    shipped = data_map("guide")
+    comments = shipped.datasets["article_comments"]
+    kept = {name: treatment for name, treatment in comments.columns.items() if name != "author_name"}
+    careless = msgspec.structs.replace(comments, columns=kept, keep=(*comments.keep, "author_name"))
+    older = msgspec.structs.replace(shipped, datasets=shipped.datasets | {"article_comments": careless})
+    wanted = command("guide", Phase.PURGE, subject.tenant, of(subject))
+    expected = one(calm.product("guide"), wanted)
+    with pytest.raises(Crash):
+        one(world.product("guide", map_=older, boundary=crashing(2)), wanted)
+    ack = one(world.product("guide"), wanted)
+    assert (ack.outcome, ack.counts, ack.map) == (Outcome.DONE, expected.counts, shipped.digest())
+    assert state(world, "guide") == state(calm, "guide")
