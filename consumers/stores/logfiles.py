@@ -50,7 +50,6 @@ __all__ = [
     "FileVersion",
     "LineAction",
     "LineRule",
-    "LogFile",
     "LogFiles",
     "LogSource",
     "Outcome",
@@ -79,21 +78,12 @@ class LogFiles:
         self._normalise = normalise
         self._folder = Folder(source)
 
-    def files(self) -> tuple[LogFile, ...]:
-        """The files there are now, by name.
-
-        Raises:
-            Unavailable: the folder is missing; ``Denied``: it, or one below it that a pattern names, cannot be read.
-        """
-        with told_plainly(OSError):
-            return self._folder.files()
-
     def plan(self, subjects: Sequence[Subject]) -> tuple[FilePlan, ...]:
         """What a rewrite would find, per file and subject; no log file is changed, and a dead worker's leavings go.
 
         Raises:
-            StoreError: a file could not be read for lack of rights, or the like. A broken file is no error here but a
-                plan that is not ``readable``.
+            StoreError: the folder is missing, or a file could not be read for lack of rights, or the like. A broken
+                file is no error here but a plan that is not ``readable``.
         """
         judge = self._judge(subjects)
         readings: dict[tuple[int, int], FilePlan] = {}

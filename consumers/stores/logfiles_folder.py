@@ -49,14 +49,12 @@ class Opened:
 
 
 class Folder:
-    """The files of ``source`` as one worker sees them: it knows which it renamed itself, and need not let them settle.
+    """The files of ``source`` as one worker sees them: it knows which it renamed itself, and need not let them settle."""
 
-    ``now``: seconds of the epoch.
-    """
-
-    def __init__(self, source: LogSource, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: LogSource) -> None:
         self._source = source
-        self.now = now
+        self.now: Callable[[], float] = time.time
+        """Seconds of the epoch."""
         self._own: set[tuple[int, int]] = set()
 
     def own(self, version: FileVersion) -> None:
