@@ -238,7 +238,8 @@ class MemoryReader:
     # --- records ---------------------------------------------------------------------------------------------------
 
     def _take(self, most: int) -> list[Record]:
-        now, taken = self._bus.now(), []
+        now = self._bus.now()
+        taken: list[Record] = []
         for at in self._at:
             partition = self._bus.partition(at)
             start, end = self._at[at], len(partition.records)

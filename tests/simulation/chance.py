@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from orchestrator.domain.calendar import DAY_MS, millis
 from orchestrator.domain.policy import HOUR, MINUTE, SECOND, Policy, Product, Retry, TenantPolicy
 from schemas.identifiers import Identifier, IdentifierKind
-from tests.simulation.product import DATASET, Kind, Row
+from tests.simulation.disk import DATASET, Kind, Row
 
 TENANTS = ("acme", "globex")
 NAMES = ("tickets", "chat", "voice")

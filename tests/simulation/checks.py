@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +16,12 @@ from orchestrator.domain.state import FINISHED, Stage, State, StepStatus
 from orchestrator.store import rows as r
 from schemas import events as e
 from schemas import messages as m
-from schemas.codes import End, Outcome, Phase
+from schemas.codes import Outcome, Phase
 from schemas.codes import RejectionCode as Code
-from schemas.identifiers import Identifier
 from schemas.topics import Topic
 from schemas.transport import TopicPartition, partition_of
 from tests.simulation.chance import SKEW
-from tests.simulation.product import DATASET, SURROGATES, Row
+from tests.simulation.rowchecks import UNDONE, Broken, RowChecks
 from tests.simulation.store import STEP, Tables, fold_brake
 
 if TYPE_CHECKING:
@@ -33,17 +32,8 @@ PATIENCE = 32 * DAY_MS
 """Longer than anything here is to wait, save for its turn."""
 
 EFFECTS = frozenset({Phase.TRASH, Phase.PURGE})
-UNDONE = frozenset({End.CANCELLED, End.WITHDRAWN})
 EXPECTED = frozenset({Code.NOT_POSSIBLE_NOW, Code.UNKNOWN_REQUEST, Code.IDEMPOTENCY_CONFLICT})
 """What people may be told in a world where everybody keeps to the contract."""
-
-
-class Broken(Exception):
-    """A promise was not kept."""
-
-    def __init__(self, promise: str, details: str = "") -> None:
-        super().__init__(f"{promise}{': ' if details else ''}{details}")
-        self.promise = promise
 
 
 class Checks:
@@ -98,17 +88,17 @@ class Checks:
             self._cutoffs[entry.id, name] = max(self._cutoffs.get((entry.id, name), 0), cutoff)
             self._sent[entry.id, name] = (event.phase, event.epoch, event.steps[name][0])
 
-    def _was_read(self, id: str, name: str, seq: int) -> bool:
+    def _was_read(self, request: str, name: str, seq: int) -> bool:
         """Whether the product has taken a command off the log, or answered it."""
-        disk, number = self._world.disks[name], partition_of(id, self._world.setting.shards)
+        disk, number = self._world.disks[name], partition_of(request, self._world.setting.shards)
         for record in self._world.bus.topics[Topic.ACKS][number].records:
-            if record.key.decode() == id:
+            if record.key.decode() == request:
                 ack = msgspec.json.decode(record.value, type=m.Ack)
                 # A stop is read past the commands: that it was obeyed does not say that they were read.
                 if ack.product == name and ack.seq == seq and ack.outcome is not Outcome.STOPPED:
                     return True
         for record in self._world.bus.topics[Topic.COMMANDS][number].records:
-            if record.key.decode() == id:
+            if record.key.decode() == request:
                 command = msgspec.json.decode(record.value, type=m.Command)
                 if any(to.product == name and to.seq == seq for to in command.to):
                     return record.offset < disk.owed.get(TopicPartition(Topic.COMMANDS, number), 0)
@@ -140,10 +130,10 @@ class Checks:
     def _alone(self, state: State, where: str) -> None:
         """Requests that name the same subject never have effects at once."""
         asking = self.askings().get(state.id)
-        for id, other in self.askings().items():
-            if asking is None or id == state.id or not _overlap(asking, other):
+        for request, other in self.askings().items():
+            if asking is None or request == state.id or not _overlap(asking, other):
                 continue
-            if self._last_effect.get(f"{id}") and not self._tables.requests[id].ended:
+            if self._last_effect.get(f"{request}") and not self._tables.requests[request].ended:
                 raise Broken("requests for one subject run one after another", where)
         self._last_effect[state.id] = where
 
@@ -166,25 +156,23 @@ class Checks:
             raise Broken("no valid request is lost")
         if set(askings) != set(self._tables.requests) or len(set(askings)) != len(self._tables.submissions):
             raise Broken("every submission has one stream")
-        histories = {id: [e.decode(raw) for raw in raws] for id, raws in self._tables.events.items()}
+        histories = {request: [e.decode(raw) for raw in raws] for request, raws in self._tables.events.items()}
         self._brakes(histories.pop(e.INSTALLATION, []))
-        for id, history in histories.items():
-            self._history(id, history)
+        for request, history in histories.items():
+            self._history(request, history)
         self._nothing_left()
         self._rejections()
         self._published()
-        for id, asking in askings.items():
-            self._rows_of(id, asking, histories[id])
-        self._rows(askings)
+        RowChecks(self._world.disks, self._world.setting.kinds, self._tables).check(askings, histories, self._cutoffs)
         self._no_names()
 
     def standing(self) -> str:
         """Which requests are open, and how they stand."""
         return "; ".join(
-            f"{id[-4:]} {state.stage.value} "
+            f"{request[-4:]} {state.stage.value} "
             + ",".join(f"{name}={step.status.value}" for name, step in state.steps.items())
             + (f" behind {[other[-4:] for other in state.behind]}" if state.behind else "")
-            for id, state in self._tables.requests.items()
+            for request, state in self._tables.requests.items()
             if not state.ended
         )
 
@@ -192,10 +180,10 @@ class Checks:
         if standing := self.standing():
             raise Broken("every accepted request ends", standing)
 
-    def _history(self, id: str, history: Sequence[e.Recorded]) -> None:
+    def _history(self, request: str, history: Sequence[e.Recorded]) -> None:
         """The stream by itself: gapless, in order, folding to what is stored."""
         if [entry.n for entry in history] != list(range(1, len(history) + 1)):
-            raise Broken("positions have no gap", id)
+            raise Broken("positions have no gap", request)
         state: State | None = None
         before = history[0].at
         seqs: Counter[str] = Counter()
@@ -205,23 +193,23 @@ class Checks:
             if state is not None:
                 self._event(state, event, seqs, outcomes)
                 if entry.at - before > PATIENCE and state.stage is not Stage.BEHIND:
-                    raise Broken("nothing waits for the limit of the vault alone", f"{id[-4:]}/{entry.n}")
+                    raise Broken("nothing waits for the limit of the vault alone", f"{request[-4:]}/{entry.n}")
             if isinstance(event, e.StillUnread) and entry.at > self._world.setting.calm_at + HOUR:
-                raise Broken("a product that reads is not taken for one that does not", f"{id[-4:]}/{entry.n}")
+                raise Broken("a product that reads is not taken for one that does not", f"{request[-4:]}/{entry.n}")
             before = entry.at
             state = evolve(state, entry)
         assert state is not None
         if not state.ended or sum(isinstance(entry.event, e.Ended) for entry in history) != 1:
-            raise Broken("a request ends once, and last", id)
+            raise Broken("a request ends once, and last", request)
         if state.end in UNDONE and any(
             isinstance(x.event, e.Dispatched) and x.event.phase is Phase.PURGE for x in history
         ):
-            raise Broken("what was purged is not called cancelled", id)
+            raise Broken("what was purged is not called cancelled", request)
         if any(isinstance(x.event, e.CancelAsked | e.RestoreAsked) for x in history) and state.end not in UNDONE:
-            raise Broken("what was cancelled is not erased", id)
+            raise Broken("what was cancelled is not erased", request)
         if any(n > 1 for n in outcomes.values()):
-            raise Broken("a step has one outcome per phase and epoch", id)
-        self._derived(id, state)
+            raise Broken("a step has one outcome per phase and epoch", request)
+        self._derived(request, state)
 
     def _event(
         self, state: State, event: object, seqs: Counter[str], outcomes: Counter[tuple[str, Phase, int]]
@@ -259,13 +247,13 @@ class Checks:
             raise Broken("seq rises with every command and stop", name)
         seqs[name] = seq
 
-    def _derived(self, id: str, state: State) -> None:
+    def _derived(self, request: str, state: State) -> None:
         tables, shards = self._tables, self._world.setting.shards
-        if tables.streams[id] != state.n or r.thaw(r.freeze(tables.requests[id])) != state:
-            raise Broken("the stored state is the fold of its history", id)
+        if tables.streams[request] != state.n or r.thaw(r.freeze(tables.requests[request])) != state:
+            raise Broken("the stored state is the fold of its history", request)
         for name in state.steps:
-            if tables.steps[id, name] != r.step_row(state, name, shards):
-                raise Broken("derived rows are those of the fold", f"{id[-4:]} {name}")
+            if tables.steps[request, name] != r.step_row(state, name, shards):
+                raise Broken("derived rows are those of the fold", f"{request[-4:]} {name}")
 
     def _brakes(self, history: Sequence[e.Recorded]) -> None:
         brakes: dict[tuple[str, str], tuple[int, int]] = {}
@@ -304,64 +292,11 @@ class Checks:
         told: dict[str, dict[str, bytes]] = {}
         for partition in self._world.bus.topics[Topic.EVENTS]:
             for record in partition.records:
-                id = record.header("ce_id") or b""
-                told.setdefault(record.key.decode(), {}).setdefault(id.decode(), record.value)
-        for id, raws in self._tables.events.items():
-            if list(told.get(id, {}).items()) != [(f"{id}/{n}", raw) for n, raw in enumerate(raws, 1)]:
-                raise Broken("every event is published, in order", id)
-
-    # --- rows ------------------------------------------------------------------------------------------------------
-
-    def _rows_of(self, id: str, asking: Asking, history: Sequence[e.Recorded]) -> None:
-        """What became of the subject's rows in each product."""
-        state = self._tables.requests[id]
-        for name, step in state.steps.items():
-            rows = self._world.disks[name].rows
-            erased = [key for key, row in rows.items() if row.erased_by == id]
-            if state.end in UNDONE:
-                hidden = [key for key, row in rows.items() if row.hidden_by == id and not row.erased_by]
-                if erased or (hidden and not _waived(history, name)):
-                    raise Broken("what was cancelled is as it was", f"{name} {id[-4:]}")
-            elif not step.waived:
-                if left := list(self._remaining(state, name, asking, history)):
-                    raise Broken("what is completed is gone", f"{name} {id[-4:]} {left}")
-                self._counts(name, len(erased), id, history)
-
-    def _remaining(self, state: State, name: str, asking: Asking, history: Sequence[e.Recorded]) -> Iterator[str]:
-        kind = next(kind for kind in self._world.setting.kinds if kind.name == name)
-        cutoff = state.steps[name].cutoff_at or 0
-        ids = frozenset(each for each in self._known(asking, history) if each.kind in kind.kinds)
-        for key, row in self._world.disks[name].rows.items():
-            mine = asking.records is not None and asking.records.product == name and key in asking.records.keys
-            named = mine or row.matches(state.tenant, ids, cutoff)
-            if named and not row.retained and not row.erased_by:
-                yield key
-
-    def _known(self, asking: Asking, history: Sequence[e.Recorded]) -> frozenset[Identifier]:
-        """The identifiers given, and those found, where the finding was waited for."""
-        found = any(
-            isinstance(x.event, e.Succeeded) and x.event.phase is Phase.RESOLVE and x.event.kinds for x in history
-        )
-        return asking.given | (asking.person.all if found else frozenset())
-
-    def _counts(self, name: str, erased: int, id: str, history: Sequence[e.Recorded]) -> None:
-        """The numbers certified are the numbers of rows, whatever happened on the way."""
-        told, again = 0, False
-        for entry in history:
-            event = entry.event
-            if isinstance(event, e.Succeeded) and event.step == name and event.phase is Phase.PURGE:
-                told += event.counts[DATASET].erased if event.counts else 0
-            again = again or (isinstance(event, e.Replayed) and event.step == name and event.epoch > 1)
-        if told > erased or (told < erased and not again):
-            raise Broken("counts are those of an undisturbed run", f"{name} {id[-4:]}: {told} told, {erased} erased")
-
-    def _rows(self, askings: dict[str, Asking]) -> None:
-        """Nobody else's rows were touched."""
-        for name, disk in self._world.disks.items():
-            for key, row in disk.rows.items():
-                for id in filter(None, (row.erased_by, row.hidden_by)):
-                    if not _touchable(key, row, askings[id], self._cutoffs.get((id, name), 0)):
-                        raise Broken("the others' rows are what they were", f"{name} {key}")
+                name = record.header("ce_id") or b""
+                told.setdefault(record.key.decode(), {}).setdefault(name.decode(), record.value)
+        for request, raws in self._tables.events.items():
+            if list(told.get(request, {}).items()) != [(f"{request}/{n}", raw) for n, raw in enumerate(raws, 1)]:
+                raise Broken("every event is published, in order", request)
 
     # --- names -----------------------------------------------------------------------------------------------------
 
@@ -389,20 +324,6 @@ def _overlap(one: Asking, other: Asking) -> bool:
         same = one.records.product == other.records.product
         return same and bool(set(one.records.keys) & set(other.records.keys))
     return bool(one.given & other.given)
-
-
-def _touchable(key: str, row: Row, asking: Asking, cutoff: int) -> bool:
-    """Whether the request may have reached a row, given that it is not retained."""
-    if row.retained or row.tenant != asking.person.tenant:
-        return False
-    if asking.records is not None:
-        return key in asking.records.keys
-    named = row.owners & asking.person.all
-    return any(each.kind in SURROGATES for each in named) or bool(named and row.created < cutoff)
-
-
-def _waived(history: Sequence[e.Recorded], name: str) -> bool:
-    return any(isinstance(entry.event, e.Waived) and entry.event.step == name for entry in history)
 
 
 def _words(event: object) -> str:

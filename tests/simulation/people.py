@@ -24,7 +24,7 @@ from schemas.sealing import erase_context, seal_to
 from schemas.topics import Topic
 from schemas.transport import Message
 from tests.simulation.chance import START, TENANTS, USER, Person
-from tests.simulation.product import Row
+from tests.simulation.disk import Row
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -138,9 +138,9 @@ class Platform:
         )
         return self._packed(erase, asking.event_id, tenant)
 
-    def _packed(self, message: m.Erase | m.Cancel, id: str, tenant: str) -> Message:
+    def _packed(self, message: m.Erase | m.Cancel, key: str, tenant: str) -> Message:
         signer = self._world.keys.producers[f"producer.{tenant}.1"].key
-        return codec.pack(Topic.REQUESTS, id, message, SOURCE, id=id, signer=signer)
+        return codec.pack(Topic.REQUESTS, key, message, SOURCE, id=key, signer=signer)
 
     def _publish(self, what: str, message: Message) -> None:
         self._world.say(f"platform {what} ({dict(message.headers)['ce_id'].decode()})")
@@ -185,7 +185,7 @@ class Intruder:
 
     def _ack(self) -> Message:
         """Success for every step there is, signed with a key that is not that product's."""
-        open_requests = sorted(id for id, state in self._world.store.tables.requests.items() if not state.ended)
+        open_requests = sorted(key for key, state in self._world.store.tables.requests.items() if not state.ended)
         if not open_requests:
             return self._rubbish()
         state = self._world.store.tables.requests[self._rng.choice(open_requests)]
@@ -281,15 +281,15 @@ class Operator:
         self._plan.at(moment, lambda: self._react(entry.id, word))
         self._plan.ordered()
 
-    def _react(self, id: str, word: str) -> None:
-        if not self._world.store.tables.requests[id].ended:
-            self._operate(self._operation(id, word))
+    def _react(self, key: str, word: str) -> None:
+        if not self._world.store.tables.requests[key].ended:
+            self._operate(self._operation(key, word))
 
     def _any(self) -> None:
         if self._rng.random() < 0.2:
             self._brake(self._rng.random() < 0.6, self._scope(TENANTS), self._scope(tuple(self._world.disks)))
             return
-        open_requests = sorted(id for id, state in self._world.store.tables.requests.items() if not state.ended)
+        open_requests = sorted(key for key, state in self._world.store.tables.requests.items() if not state.ended)
         if open_requests:
             word = self._rng.choice(
                 ("hold", "hold", "hold", "release", "cancel", "restore", "replay", "force", "waive")
@@ -299,9 +299,9 @@ class Operator:
     def _scope(self, names: tuple[str, ...]) -> str | None:
         return self._rng.choice((None, *names))
 
-    def _operation(self, id: str, word: str) -> m.AnyOperation:
-        state = self._world.store.tables.requests[id]
-        common: dict[str, Any] = {"tenant": state.tenant, "request": id, **ACTOR}
+    def _operation(self, key: str, word: str) -> m.AnyOperation:
+        state = self._world.store.tables.requests[key]
+        common: dict[str, Any] = {"tenant": state.tenant, "request": key, **ACTOR}
         product = self._rng.choice(sorted(state.steps))
         match word:
             case "hold":
@@ -327,18 +327,18 @@ class Operator:
         """See to all that waits for somebody."""
         for tenant, product in sorted(self._world.store.tables.brakes):
             self._brake(False, tenant or None, product or None)
-        for id, state in sorted(self._world.store.tables.requests.items()):
+        for key, state in sorted(self._world.store.tables.requests.items()):
             if state.ended:
                 continue
-            common: dict[str, Any] = {"tenant": state.tenant, "request": id, **ACTOR, **WHY}
+            common: dict[str, Any] = {"tenant": state.tenant, "request": key, **ACTOR, **WHY}
             for hold in state.holds:
                 self._operate(m.ReleaseOperation(**common, hold=hold.hold))
             for name, step in sorted(state.steps.items()):
                 if step.status is StepStatus.PARKED:
-                    self._operate(self._decide(id, name, common))
+                    self._operate(self._decide(key, name, common))
 
-    def _decide(self, id: str, product: str, common: dict[str, Any]) -> m.AnyOperation:
-        tries = self._tries[id, product] = self._tries.get((id, product), 0) + 1
+    def _decide(self, key: str, product: str, common: dict[str, Any]) -> m.AnyOperation:
+        tries = self._tries[key, product] = self._tries.get((key, product), 0) + 1
         if tries <= PATIENCE:
             return m.ReplayOperation(**common, product=product)
         return m.WaiveOperation(**common, product=product)

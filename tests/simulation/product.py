@@ -1,6 +1,6 @@
 """A product as a model: receipts, plans, highest seq, stops, brakes and expiry as in :mod:`consumers`, rows in memory.
 
-What is in :class:`Disk` survives a crash; each place between two durable writes is a point where one can happen. The
+What is in :class:`tests.simulation.disk.Disk` survives a crash; each place between two durable writes is a point where one can happen. The
 loop around it is the real one (:class:`consumers.runner.Loop`).
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -19,7 +18,7 @@ from orchestrator.timekeeper import group_of
 from schemas import codec
 from schemas import messages as m
 from schemas.codes import Evidence, FailureCode, Outcome, Phase
-from schemas.identifiers import Identifier, IdentifierKind
+from schemas.identifiers import Identifier
 from schemas.sealing import (
     SharedKey,
     ack_context,
@@ -31,67 +30,17 @@ from schemas.sealing import (
 )
 from schemas.topics import Topic
 from schemas.transport import Bus, BusError, Message, Reader, Record, TopicPartition
-
-SURROGATES = frozenset({IdentifierKind.USER_ID})
-"""Never given to another person, so that no cut-off is needed."""
+from tests.simulation.disk import DATASET, Disk, Kind, Plan, Row, StepId
 
 CHUNK = 2
-DATASET = "rows"
-
-StepId = tuple[str, str, Phase, int]
-"""Tenant, request, phase, epoch."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One row of a product's store. ``erased_by`` and ``hidden_by`` say which request did it."""
-
-    tenant: str
-    owners: frozenset[Identifier]
-    created: int
-    retained: bool = False
-    profile: bool = False
-    """Says which identifiers are one person's."""
-    hidden_by: str | None = None
-    erased_by: str | None = None
-
-    def matches(self, tenant: str, ids: frozenset[Identifier], cutoff: int) -> bool:
-        """Surrogates reach whatever they own; reusable identifiers only what is older than the cut-off."""
-        named = self.owners & ids
-        if self.tenant != tenant or not named:
-            return False
-        return self.created < cutoff or any(identifier.kind in SURROGATES for identifier in named)
-
-
-@dataclass(slots=True)
-class Plan:
-    """Rows to be worked, and how many of them are done."""
-
-    keys: list[str]
-    cursor: int = 0
-
-
-@dataclass(slots=True)
-class Disk:
-    """All that is durable in a product."""
-
-    rows: dict[str, Row] = field(default_factory=dict)
-    receipts: dict[StepId, m.Ack] = field(default_factory=dict)
-    plans: dict[StepId, Plan] = field(default_factory=dict)
-    trash: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    steps: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
-    """Per request the highest seq obeyed, and whether it was a stop."""
-    brakes: dict[str | None, tuple[int, bool]] = field(default_factory=dict)
-    owed: dict[TopicPartition, int] = field(default_factory=dict)
+"""Rows in one transaction: few, so that there are many places to die."""
 
 
 class Around(Protocol):
     """What the world does to a product."""
 
     def now(self) -> int: ...
-
     def point(self, name: str) -> None: ...
-
     def lost(self) -> bool:
         """Whether a broken client loses this command or ack."""
         ...
@@ -103,17 +52,6 @@ class Around(Protocol):
     def effect(self, product: str, tenant: str, request: str, phase: Phase, rows: int) -> None:
         """Rows are being changed right now: is that allowed?"""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What sort of product it is. ``native``: its trash hides rows; else nothing happens until the purge."""
-
-    name: str
-    kinds: frozenset[IdentifierKind]
-    native: bool = True
-    links: bool = False
-    """Knows which e-mail address belongs to which user and telephone."""
 
 
 class SimulatedProduct:
@@ -207,9 +145,9 @@ class SimulatedProduct:
         ids = frozenset(subject.identifiers)
         if self._around.now() > command.expires_at:
             return self._ack(command, to, Outcome.EXPIRED)
-        if not subject.records and command.phase not in (Phase.RESOLVE, Phase.RESTORE):
-            if not self.kind.kinds & {identifier.kind for identifier in ids}:
-                return self._ack(command, to, Outcome.CANNOT_MATCH)
+        matched = bool(self.kind.kinds & {identifier.kind for identifier in ids}) or subject.records is not None
+        if not matched and command.phase not in (Phase.RESOLVE, Phase.RESTORE):
+            return self._ack(command, to, Outcome.CANNOT_MATCH)
         if not self._newest(command, to.seq):
             return self._ack(command, to, Outcome.SUPERSEDED)
         code = self._around.failure(self.name)

@@ -122,18 +122,18 @@ class MemoryStore:
 
     def outbox(self, shards: Sequence[int], limit: int) -> list[DueRow]:
         tables = self.tables
-        due = [(id, row) for id, row in tables.outbox.items() if row.shard in shards]
+        due = [(key, row) for key, row in tables.outbox.items() if row.shard in shards]
         if not due:
             return []
         self.point("store.begin")
-        return [self._due_row(tables, id, row) for id, row in sorted(due, key=lambda item: item[0])[:limit]]
+        return [self._due_row(tables, key, row) for key, row in sorted(due, key=lambda item: item[0])[:limit]]
 
-    def _due_row(self, tables: Tables, id: int, row: OutboxRow) -> DueRow:
+    def _due_row(self, tables: Tables, key: int, row: OutboxRow) -> DueRow:
         events: tuple[bytes, ...] = ()
         if row.kind == "events":
             events = tables.events[row.request][row.body["first"] - 1 : row.body["last"]]
         vault = tables.vault.get(row.request) if row.kind == "command" else None
-        return DueRow(id, row.kind, row.request, row.body, vault, events)
+        return DueRow(key, row.kind, row.request, row.body, vault, events)
 
     def published(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
         self.point("store.commit")
@@ -145,8 +145,8 @@ class MemoryStore:
             state, last = self.tables.requests.get(request), self.tables.sent.get(request, (0, -1))
             if state is not None and state.ended_at is None and position.offset > last[1]:
                 self.tables.sent[request] = (position.partition, position.offset)
-        for id in ids:
-            self.tables.outbox.pop(id, None)
+        for key in ids:
+            self.tables.outbox.pop(key, None)
 
     def moments(self, now: int) -> Iterator[int]:
         """When, after ``now``, time alone gives the engine something to do."""
@@ -195,12 +195,12 @@ class MemoryUnit:
             offsets[place] = new
 
     def versions(self, ids: Sequence[str]) -> dict[str, int]:
-        return {id: self.tables.streams[id] for id in sorted(ids) if id in self.tables.streams}
+        return {key: self.tables.streams[key] for key in sorted(ids) if key in self.tables.streams}
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
         self._store.point("store.statement")
         found = self.tables.requests
-        return {id: r.thaw(r.freeze(found[id])) for id in ids if id in found}
+        return {key: r.thaw(r.freeze(found[key])) for key in ids if key in found}
 
     def submit(self, rows: Sequence[tuple[bytes, str, bytes, str | None, int]]) -> dict[bytes, tuple[str, bytes]]:
         self._store.point("store.statement")
@@ -236,17 +236,17 @@ class MemoryUnit:
         return state.tenant if state else None
 
     def vault_entries(self, requests: Sequence[str]) -> list[VaultRow]:
-        return [self.tables.vault[id] for id in sorted(requests) if id in self.tables.vault]
+        return [self.tables.vault[key] for key in sorted(requests) if key in self.tables.vault]
 
     def due(self, shards: Sequence[int], now: int, limit: int) -> list[str]:
-        found = [(at, id) for id, shard, at in self.tables.timers.values() if shard in shards and at <= now]
-        return [id for _, id in sorted(found)[:limit]]
+        found = [(at, key) for key, shard, at in self.tables.timers.values() if shard in shards and at <= now]
+        return [key for _, key in sorted(found)[:limit]]
 
     def unpublished(self, requests: Sequence[str]) -> set[str]:
         return {row.request for row in self.tables.outbox.values() if row.kind == "command" and row.request in requests}
 
     def sent(self, requests: Sequence[str]) -> dict[str, tuple[int, int]]:
-        return {id: self.tables.sent[id] for id in requests if id in self.tables.sent}
+        return {key: self.tables.sent[key] for key in requests if key in self.tables.sent}
 
     def in_flight(self, products: Sequence[str]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -259,9 +259,10 @@ class MemoryUnit:
         waiting: dict[str, list[r.Row]] = {}
         for row in self.tables.steps.values():
             ready_from, product = row[STEP["ready_from"]], row[STEP["product"]]
-            if ready_from is not None and ready_from <= now and row[STEP["shard"]] in shards and product in free:
-                if row[STEP["phase"]] not in _EFFECTS or not self._braked(row[STEP["tenant"]], product):
-                    waiting.setdefault(product, []).append(row)
+            braked = row[STEP["phase"]] in _EFFECTS and self._braked(row[STEP["tenant"]], product)
+            mine = row[STEP["shard"]] in shards and product in free
+            if mine and not braked and ready_from is not None and ready_from <= now:
+                waiting.setdefault(product, []).append(row)
         return [(name, row[STEP["request"]]) for name in free for row in _in_turn(waiting.get(name, []), free[name])]
 
     def _braked(self, tenant: str, product: str) -> bool:
@@ -295,13 +296,13 @@ class MemoryUnit:
 
     def _heads(self, changes: Changes) -> None:
         streams = self.tables.streams
-        for id, state in changes.states.items():
-            before = changes.before[id]
-            if before is None and id in streams:
+        for key, state in changes.states.items():
+            before = changes.before[key]
+            if before is None and key in streams:
                 raise ValueError("a stream with this id exists")
-            if before is not None and streams.get(id) != before.n:
+            if before is not None and streams.get(key) != before.n:
                 raise LostShard
-            streams[id] = state.n
+            streams[key] = state.n
 
     def _events(self, recorded: Sequence[tuple[Recorded, bytes]]) -> None:
         for event, raw in recorded:
@@ -313,27 +314,29 @@ class MemoryUnit:
 
     def _derived(self, changes: Changes) -> None:
         tables = self.tables
-        for id, state in changes.states.items():
-            before = changes.before[id]
-            tables.requests[id] = state
-            pairs = [(state, name) for name in state.steps] if before is None else _changed_steps([state], {id: before})
+        for key, state in changes.states.items():
+            before = changes.before[key]
+            tables.requests[key] = state
+            pairs = (
+                [(state, name) for name in state.steps] if before is None else _changed_steps([state], {key: before})
+            )
             for _, name in pairs:
-                tables.steps[id, name] = r.step_row(state, name, self.shards)
-            self._timer(id, before, state)
+                tables.steps[key, name] = r.step_row(state, name, self.shards)
+            self._timer(key, before, state)
             if before is None and not state.ended:
-                tables.waits.update(((id, other), None) for other in state.behind)
+                tables.waits.update(((key, other), None) for other in state.behind)
             for other in before.behind if before is not None else ():
                 if other not in state.behind or state.ended:
-                    tables.waits.pop((id, other), None)
+                    tables.waits.pop((key, other), None)
 
-    def _timer(self, id: str, before: State | None, state: State) -> None:
+    def _timer(self, key: str, before: State | None, state: State) -> None:
         row = r.timer_row(state, self.shards)
         if before is not None and row == r.timer_row(before, self.shards):
             return
         if row is not None:
-            self.tables.timers[id] = row
+            self.tables.timers[key] = row
         else:
-            self.tables.timers.pop(id, None)
+            self.tables.timers.pop(key, None)
 
     def _kept(self, changes: Changes) -> None:
         tables = self.tables
@@ -343,11 +346,11 @@ class MemoryUnit:
             tables.vault[entry.request] = VaultRow(entry.request, entry.tenant, entry.key, entry.sealed, destroy_at)
         for digest in changes.index:
             tables.index.setdefault((digest.tenant, digest.digest, digest.request), digest)
-        for id in changes.vault_gone:
-            tables.vault.pop(id, None)
+        for key in changes.vault_gone:
+            tables.vault.pop(key, None)
         gone = set(changes.ended)
-        for id in gone:
-            tables.sent.pop(id, None)
+        for key in gone:
+            tables.sent.pop(key, None)
         if gone:
             for place in [place for place, request in tables.open_subjects.items() if request in gone]:
                 del tables.open_subjects[place]

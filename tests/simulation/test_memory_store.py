@@ -52,7 +52,7 @@ def both(name: str, ours: Callable[[], Any], theirs: Callable[[], Any]) -> Any:
 def _outcome(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         return error
 
 
@@ -126,7 +126,7 @@ class TwinStore(MemoryStore):
 
     def confirmed(self, ids: Sequence[int], sent: Sequence[tuple[str, Position]]) -> None:
         super().confirmed(ids, sent)
-        self.theirs.published([self._ids[id] for id in ids], sent)
+        self.theirs.published([self._ids[key] for key in ids], sent)
 
 
 def _select(columns: Sequence[tuple[str, str]], table: str) -> str:
@@ -139,7 +139,7 @@ TABLES: dict[str, Callable[[MemoryStore], set[tuple[Any, ...]]]] = {
     "SELECT log, partition, next FROM oblio.offsets": lambda s: {(*at, n) for at, n in s.tables.offsets.items()},
     "SELECT id::text, version FROM oblio.streams": lambda s: set(s.tables.streams.items()),
     "SELECT id::text, n, body FROM oblio.events": lambda s: {
-        (id, n, raw) for id, raws in s.tables.events.items() for n, raw in enumerate(raws, 1)
+        (key, n, raw) for key, raws in s.tables.events.items() for n, raw in enumerate(raws, 1)
     },
     _select(r.REQUEST_COLUMNS, "requests"): lambda s: {
         r.request_row(state, s.shards) for state in s.tables.requests.values()
@@ -167,7 +167,7 @@ TABLES: dict[str, Callable[[MemoryStore], set[tuple[Any, ...]]]] = {
         (row.shard, row.kind, row.request) for row in s.tables.outbox.values()
     },
     'SELECT request::text, partition, "offset" FROM oblio.sent': lambda s: {
-        (id, *at) for id, at in s.tables.sent.items()
+        (key, *at) for key, at in s.tables.sent.items()
     },
 }
 """How each table is read, and what must be in it."""

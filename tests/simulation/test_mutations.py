@@ -15,8 +15,8 @@ from orchestrator.domain.commands import Answer
 from orchestrator.domain.state import State
 from schemas.codes import Phase
 from schemas.transport import BusError, Record, TopicPartition
-from tests.simulation import product, store
-from tests.simulation.checks import Broken
+from tests.simulation import disk, product, store
+from tests.simulation.rowchecks import Broken
 from tests.simulation.world import World
 
 pytestmark = [pytest.mark.simulation, pytest.mark.slow]
@@ -32,7 +32,7 @@ def first_broken() -> tuple[int, str]:
             World(seed).run()
         except Broken as broken:
             return seed, broken.promise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
             return seed, type(error).__name__
     return MOST, ""
 
@@ -197,14 +197,14 @@ def a_crash_forgets_what_was_done(patch: pytest.MonkeyPatch) -> None:
 
 
 def tenants_are_not_told_apart(patch: pytest.MonkeyPatch) -> None:
-    right = product.Row.matches
-    patch.setattr(product.Row, "matches", lambda self, _tenant, ids, cutoff: right(self, self.tenant, ids, cutoff))
+    right = disk.Row.matches
+    patch.setattr(disk.Row, "matches", lambda self, _tenant, ids, cutoff: right(self, self.tenant, ids, cutoff))
 
 
 def addresses_are_nobodys_but_the_first_owners(patch: pytest.MonkeyPatch) -> None:
     """Without a cut-off, a stranger who got the address later loses what is theirs."""
-    right = product.Row.matches
-    patch.setattr(product.Row, "matches", lambda self, tenant, ids, _cutoff: right(self, tenant, ids, 1 << 60))
+    right = disk.Row.matches
+    patch.setattr(disk.Row, "matches", lambda self, tenant, ids, _cutoff: right(self, tenant, ids, 1 << 60))
 
 
 BROKEN: dict[Break, str] = {

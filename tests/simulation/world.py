@@ -27,9 +27,11 @@ from schemas.topics import TOPICS
 from schemas.transport import BusError
 from tests.simulation.bus import SESSION_MS, Faults, Life, MemoryBus
 from tests.simulation.chance import NAMES, SKEW, START, TENANTS, Setting, setting
-from tests.simulation.checks import Broken, Checks
+from tests.simulation.checks import Checks
+from tests.simulation.disk import Disk
 from tests.simulation.people import Intruder, Operator, Platform
-from tests.simulation.product import Disk, SimulatedProduct
+from tests.simulation.product import SimulatedProduct
+from tests.simulation.rowchecks import Broken
 from tests.simulation.store import MemoryStore
 
 MOST_ROUNDS = 6_000
@@ -332,8 +334,8 @@ class World(Faults):
 # --- what must not differ between two runs -----------------------------------------------------------------------------
 
 
-def _key(id: str) -> KeyText:
-    return KeyText(id, b64(id.encode().ljust(32, b".")))
+def _key(name: str) -> KeyText:
+    return KeyText(name, b64(name.encode().ljust(32, b".")))
 
 
 _KEYS = KeyFile(
