@@ -225,7 +225,8 @@ def _replayed(state: State, event: e.Replayed) -> State:
             ceiling=ceiling,
         )
     # The product may still act on the last command of the epoch before: a hold has to stop that, too.
-    fresh = replace(again(step, event.phase, event.epoch, StepStatus.READY), ceiling=ceiling, may_act=step.may_act)
+    may_act = step.may_act and event.phase is step.phase
+    fresh = replace(again(step, event.phase, event.epoch, StepStatus.READY), ceiling=ceiling, may_act=may_act)
     state = replace(state, steps={**state.steps, event.step: fresh})
     back = event.phase is Phase.PURGE and state.stage in (Stage.SETTLING, Stage.PROBING)
     return back_to_purge(state) if back else state

@@ -105,8 +105,8 @@ def _known(state: State, product: str) -> Step:
 def _replay(state: State, operation: m.ReplayOperation) -> list[e.AnyEvent]:
     """The same phase again; a forced one, or a purge after a probe that found something, under a higher epoch."""
     step = _known(state, operation.product)
-    if step.phase is None or step.status is StepStatus.WAIVED:
-        raise NotPossible("the step is not part of the present phase, or was waived")
+    if step.phase is None:
+        raise NotPossible("the step is not part of the present phase")
     if state.vault_gone:
         raise NotPossible("the identifiers are destroyed; send a new request")
     if state.undo is not None and step.phase is not Phase.RESTORE:
@@ -129,8 +129,6 @@ def _replay(state: State, operation: m.ReplayOperation) -> list[e.AnyEvent]:
     ]
 
 
-_REPEATABLE = frozenset({Stage.PURGING, Stage.SETTLING})
-
 _WORDS = {status: status.value.replace("_", " ") for status in StepStatus} | {
     StepStatus.DISPATCHED: "under way",
     StepStatus.UNREAD: "not read by its product yet",
@@ -141,12 +139,16 @@ _WORDS = {status: status.value.replace("_", " ") for status in StepStatus} | {
 def _may_be_replayed(state: State, step: Step, *, force: bool) -> bool:
     if step.status is StepStatus.PARKED or step.status in RETRYING:
         return True
-    purged = step.status is StepStatus.SUCCEEDED and step.phase is Phase.PURGE
-    return purged and force and state.stage in _REPEATABLE
+    return force and _repeatable(state, step)
+
+
+def _repeatable(state: State, step: Step) -> bool:
+    """What was purged can be purged again; before, a cancel is the better answer, and after, a new request."""
+    return step.status is StepStatus.SUCCEEDED and state.stage in (Stage.PURGING, Stage.SETTLING)
 
 
 def _advice(state: State, step: Step) -> str:
-    if step.status is StepStatus.SUCCEEDED and step.phase is Phase.PURGE and state.stage in _REPEATABLE:
+    if _repeatable(state, step):
         return "only a forced replay does it again"
     return "only a parked or failing one can be replayed"
 

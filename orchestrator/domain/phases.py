@@ -42,7 +42,6 @@ def again(step: Step, phase: Phase, epoch: int, status: StepStatus) -> Step:
     The cut-off of the purge stays that of its probe and of a purge repeated in another epoch: who was given a
     reusable identifier since then is somebody else.
     """
-    same_cutoff = phase in _ERASING and step.phase in _ERASING
     return replace(
         step,
         status=status,
@@ -52,7 +51,7 @@ def again(step: Step, phase: Phase, epoch: int, status: StepStatus) -> Step:
         setbacks=0,
         begun=False,
         may_act=False,
-        cutoff_at=step.cutoff_at if same_cutoff else None,
+        cutoff_at=step.cutoff_at if step.phase in _ERASING else None,
         timeout_at=None,
         retry_at=None,
         failure=None,

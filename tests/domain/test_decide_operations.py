@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.commands import NotPossible
-from orchestrator.domain.policy import MINUTE
+from orchestrator.domain.policy import MINUTE, Product
 from orchestrator.domain.state import Stage, StepStatus
 from schemas.codes import End
-from tests.domain.script import LINKED, Told, products
+from tests.domain.script import EMAIL, LINKED, PHONE, Told, products
 
 PURGE, TRASH, HELD_OUT = ["accept"], ["accept trash"], ["accept kinds email"]
 
@@ -58,7 +58,7 @@ def test_every_stage_is_here():
 ENDED = "the request has ended; nothing of it can be changed"
 PURGED = "the first purge is dispatched; what is purged cannot come back. Place a hold to stop the rest"
 NO_TRASH = "nothing of this request is in the trash; cancel it instead"
-NOT_NOW = "the step is not part of the present phase, or was waived"
+NOT_NOW = "the step is not part of the present phase"
 UNDER_WAY = (
     "the product has its command and may be at work; place a hold on that product to stop it, "
     "or wait for its answer or its time-out"
@@ -114,6 +114,8 @@ CASES = [
     ("purging",           "restore",        NO_TRASH),
     ("purging",           "hold",           ["held"]),
     ("purging",           "waive voice",    ["voice waived"]),
+    ("purging",           "force voice",    f"the step is ready; {ONLY}"),
+    ("purging, out",      "force voice",    f"the step is under way; {ONLY}"),
     ("purging, out",      "cancel",         PURGED),
     ("purging, out",      "withdraw",       PURGED),
     ("purging, out",      "restore",        "the purge has begun; what is purged cannot be restored"),
@@ -313,6 +315,12 @@ def test_a_stop_is_not_sent_again_to_a_product_that_reads_nothing():
     assert told.step("tickets").seq == 2
 
 
+def test_how_long_to_wait_for_a_stop_is_counted_from_the_stop_and_not_from_the_command():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "wait 9h", "hold", "wait 1m")
+    told.tell("tick unread tickets")
+    assert told.state.next_due() == told.now + MINUTE
+
+
 def test_while_stopping_the_command_cannot_time_out():
     told = Told(products("tickets"), grace=0).tell("accept", "go", "hold", "wait 1h")
     assert told.said("tick") == ["stop: tickets 3"]
@@ -471,6 +479,30 @@ def test_a_waived_step_is_out_of_the_later_phases_too():
     told.tell("due")
     assert told.said("go") == ["probe out: chat 3/1"]
     assert told.said("chat nothing")[-1] == "ended: completed_waived"
+
+
+def test_who_has_no_part_in_a_phase_is_idle_and_who_was_waived_stays_so():
+    told = Told(products("tickets", "chat", "guide:2")).tell("accept trash", "go", "chat done")
+    told.tell("tickets failed denied", "cancel", "waive tickets")
+    assert told.state.stage is Stage.RESTORING
+    assert {name: step.status for name, step in told.state.steps.items()} == {
+        "chat": StepStatus.READY,
+        "guide": StepStatus.IDLE,
+        "tickets": StepStatus.WAIVED,
+    }
+
+
+def test_late_evidence_of_a_waived_product_is_noted_in_a_later_phase_too():
+    told = Told(TWO).tell("accept trash", "go", "chat done", "tickets failed denied", "waive tickets", "due")
+    assert told.state.stage is Stage.PURGING
+    assert told.said("tickets stopped found=1 hidden=1") == ["tickets noted: stopped"]
+
+
+def test_the_erasure_waits_for_every_product_that_is_asked_first():
+    registry = LINKED | {"crm": Product("crm", kinds=EMAIL, links=((EMAIL, PHONE),))}
+    told = Told(registry, grace=0).tell("accept kinds email", "go", "crm done")
+    assert told.state.stage is Stage.RESOLVING
+    assert told.said("tickets done")[-1] == "purge begins"
 
 
 def test_waiving_the_question_for_identifiers_is_not_waiving_the_erasure():

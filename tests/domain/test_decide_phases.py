@@ -247,3 +247,4 @@ def test_after_the_end_nothing_happens():
     for line in ("tickets done", "tickets failed denied", "tickets stopped", "go", "tick", "turn 1"):
         assert told.said(line) == []
     assert told.state.next_due() is None
+    assert told.tell("wait 101d").said("tick") == []

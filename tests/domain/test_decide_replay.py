@@ -83,7 +83,7 @@ def test_a_step_of_a_cancelled_request_is_not_replayed():
 
 def test_a_waived_step_is_not_replayed():
     told = Told(TWO, grace=0).tell("accept", "go", "tickets failed denied", "waive tickets")
-    with pytest.raises(NotPossible, match="waived"):
+    with pytest.raises(NotPossible, match="the step is waived"):
         told.tell("force tickets")
 
 
@@ -130,6 +130,22 @@ def test_what_remains_is_purged_under_a_higher_epoch_and_probed_again():
     assert told.said("tickets done")[-1] == "settle started"
     assert told.said("due") == ["probe begins"]
     assert told.said("go") == ["probe out: chat 3/1, guide 3/1, tickets 4/1 in epoch 2"]
+
+
+def test_nothing_is_left_over_in_the_others_when_one_is_purged_again():
+    told = probed("guide failed denied", "tickets failed remains", "replay tickets")
+    assert told.said("hold") == ["held"], "probes have no effect, and need no stop"
+    assert told.step("guide").failure is None
+    assert told.state.due_at is not None
+    assert told.state.next_due() == told.state.due_at + 1
+
+
+def test_setbacks_of_one_phase_do_not_slow_down_the_next():
+    told = Told(ONE, grace=0).tell("accept")
+    for _ in range(6):
+        told.tell("go", "tickets failed contention", "wait 2h")
+    told.tell("go", "tickets done", "due", "go", "tickets failed contention")
+    assert (told.step("tickets").retry_at or 0) - told.now < 60_000
 
 
 def test_the_second_probe_is_not_satisfied_with_an_answer_to_the_first():
