@@ -21,7 +21,7 @@ from schemas.codes import RejectionCode as Code
 from schemas.topics import Topic
 from schemas.transport import TopicPartition, partition_of
 from tests.simulation.chance import SKEW
-from tests.simulation.rowchecks import UNDONE, Broken, RowChecks
+from tests.simulation.rowchecks import UNDONE, Broken, RowChecks, overlap
 from tests.simulation.store import STEP, Tables, fold_brake
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Checks:
         """Requests that name the same subject never have effects at once."""
         asking = self.askings().get(state.id)
         for request, other in self.askings().items():
-            if asking is None or request == state.id or not _overlap(asking, other):
+            if asking is None or request == state.id or not overlap(asking, other):
                 continue
             if self._last_effect.get(f"{request}") and not self._tables.requests[request].ended:
                 raise Broken("requests for one subject run one after another", where)
@@ -315,15 +315,6 @@ class Checks:
 
 def _held(state: State, product: str) -> bool:
     return any(hold.product in (None, product) for hold in state.holds)
-
-
-def _overlap(one: Asking, other: Asking) -> bool:
-    if one.person.tenant != other.person.tenant:
-        return False
-    if one.records is not None and other.records is not None:
-        same = one.records.product == other.records.product
-        return same and bool(set(one.records.keys) & set(other.records.keys))
-    return bool(one.given & other.given)
 
 
 def _words(event: object) -> str:

@@ -103,6 +103,7 @@ class SimulatedProduct:
         heard = self._bus.committed(self._group(topic), owed)
         if behind := {at: offset for at, offset in owed.items() if heard[at] < offset}:
             self._readers[topic].commit(behind)
+            self.worked += 1
 
     # --- what the loop asks of a product ---------------------------------------------------------------------------
 
