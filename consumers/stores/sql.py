@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from consumers.maps_model import Action, By, DataMap, SqlDataset
 from consumers.stores.sql_batch import Batch, row_parameters
-from consumers.stores.sql_catalog import Catalog, quoted, read_columns
+from consumers.stores.sql_catalog import Catalog, quoted, read_columns, read_indexes
 from consumers.stores.sql_errors import StoreError, execute, store_errors
 from consumers.stores.sql_links import link
 from consumers.stores.sql_members import Scope, Statement
@@ -274,13 +274,13 @@ class SqlStore:
                 return compiler.live(subject, *rest)
 
     def _known(self, connection: Connection) -> Catalog:
-        """The columns' types, read once. :meth:`forget` after the schema changed."""
+        """The columns' types and the indexes, read once. :meth:`forget` after the schema changed."""
         if self._catalog is None:
             tables = {self.map.sql(name).table for name in self.datasets}
             ways = [way for name in self.datasets for way in self.map.sql(name).match if isinstance(way, By)]
             ways += [way for link in self.map.links for way in link.match]
             tables.update(join.table for way in ways for join in way.through)
-            self._catalog = Catalog(read_columns(connection, sorted(tables)))
+            self._catalog = Catalog(read_columns(connection, tables), read_indexes(connection, tables))
         return self._catalog
 
     def forget(self) -> None:

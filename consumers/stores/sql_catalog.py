@@ -5,8 +5,8 @@ Parameters are arrays of exactly the column's own type, so that the column's own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,14 @@ join pg_namespace base_space on base_space.oid = base.typnamespace
 left join pg_type element on element.oid = base.typelem and base.typcategory = 'A'
 left join pg_namespace element_space on element_space.oid = element.typnamespace
 order by t.wanted, a.attnum
+"""
+
+_INDEXES = """
+select t.wanted, array_agg(pg_get_indexdef(i.indexrelid, n, true) order by n)
+from unnest(%(tables)s::text[]) as t(wanted)
+join pg_index i on i.indrelid = to_regclass(t.wanted) and i.indisvalid and i.indpred is null
+cross join generate_series(1, i.indnkeyatts) as n
+group by t.wanted, i.indexrelid
 """
 
 
@@ -72,15 +80,35 @@ def read_columns(connection: Connection, tables: Iterable[str]) -> dict[str, dic
     return columns
 
 
+def read_indexes(connection: Connection, tables: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
+    """The columns (or expressions) of each table's indexes over all its rows, in their order."""
+    wanted = {quoted(table): table for table in tables}
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for table, columns in execute(connection, _INDEXES, {"tables": list(wanted)}):
+        found.setdefault(wanted[table], []).append(tuple(map(_plain, columns)))
+    return found
+
+
+def _plain(expression: str) -> str:
+    """An index's column as it is named in a map, or ``lower(column)``."""
+    plain = expression.replace('"', "").replace("::text", "")
+    return f"lower({plain[6:].strip('()')})" if plain.startswith("lower(") else plain
+
+
 def _typed(name: str, space: str) -> str:
     return name if space == "pg_catalog" else quoted(f"{space}.{name}")
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The columns of all mapped tables."""
+    """The columns of all mapped tables, and of their indexes."""
 
     tables: Mapping[str, TableColumns]
+    indexes: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
+
+    def serves(self, table: str, column: str, tenant: str | None) -> bool:
+        """Whether an index leads to the rows with one value of a column (or of ``lower(column)``) within a tenant."""
+        return any(index[:1] == (column,) or index[:2] == (tenant, column) for index in self.indexes.get(table, ()))
 
     def column(self, table: str, name: str) -> ColumnType:
         """One column. Raises :class:`StoreError` (schema_mismatch) when table or column is not there."""

@@ -7,7 +7,7 @@ its routes, less what another dataset of the same table claims. So one statement
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,22 +167,38 @@ class Members:
         tenants = [self.map.tenant_column(dataset), *(join.tenant for join in way.through)]
         table, alias = tables[-1]
         created = self._created(dataset, way)
-        source = self._source(way, table, cutoff=created is not None)
-        holds = [self._holds(table, f"{alias}.{quoted(way.column)}", way)]
-        holds += [f"{alias}.{quoted(tenants[-1])} = s.tenant"] if tenants[-1] else []
-        last = f"{quoted(table)} as {alias}"
-        if self.catalog.column(table, way.column).element:
-            # The planner knows little of what arrays contain, and would compare all rows with all subjects. So it is
-            # made to look up one subject after the other.
-            last, holds = f"lateral (select * from {last} where {' and '.join(holds)} offset 0) as {alias}", []
-        where = [*holds, *([created] if created else []), *self._where(dataset.table, "d", way.where)]
-        where += [f"{a}.{quoted(t)} = s.tenant" for (_, a), t in zip(tables[:-1], tenants[:-1], strict=True) if t]
-        for i, join in enumerate(way.through):
-            near = "d" if i == 0 else f"j{i - 1}"
-            where += [f"j{i}.{quoted(far)} = {near}.{quoted(mine)}" for mine, far in join.on.items()]
-            where += self._where(join.table, f"j{i}", join.where)
-        relation = ", ".join([source, last, *(f"{quoted(t)} as {a}" for t, a in tables[:-1])])
-        return self._select(select, relation, [*where, *extra])
+        column = f"lower({way.column})" if way.stored is Stored.LOWER else way.column
+        holds = {column: self._holds(table, f"{alias}.{quoted(way.column)}", way)}
+        # The planner knows little of what arrays contain, and would compare all rows with all subjects.
+        alone = self.catalog.column(table, way.column).element is not None
+        relation, where = self._looked_up(table, alias, tenants[-1], holds, alone=alone)
+        relations = [self._source(way, table, cutoff=created is not None), relation]
+        for i, join in reversed(list(enumerate(way.through))):
+            (near_table, near), tenant = tables[i], tenants[i]
+            equal = {mine: f"{near}.{quoted(mine)} = j{i}.{quoted(far)}" for mine, far in join.on.items()}
+            relation, more = self._looked_up(near_table, near, tenant, equal)
+            relations.append(relation)
+            where += [*more, *self._where(join.table, f"j{i}", join.where)]
+        where += [*([created] if created else []), *self._where(dataset.table, "d", way.where)]
+        return self._select(select, ", ".join(relations), [*where, *extra])
+
+    def _looked_up(
+        self, table: str, alias: str, tenant: str | None, equal: Mapping[str, str], *, alone: bool = False
+    ) -> tuple[str, list[str]]:
+        """A table as a relation of ``from``, and what is left for ``where``.
+
+        Where an index serves one of the columns of ``equal``, the rows of one subject (or of one row before) are looked
+        up after those of the other: OFFSET 0 makes the planner do so. Of two columns that go together it expects far
+        too few rows, and of values that have become common since it last looked, such as the nulls that we leave; it
+        would read the whole table, or take those for a short way.
+        """
+        conditions = list(equal.values())
+        if tenant and tenant not in equal:
+            conditions.append(f"{alias}.{quoted(tenant)} = s.tenant")
+        if not alone and not any(self.catalog.serves(table, column, tenant) for column in equal):
+            return f"{quoted(table)} as {alias}", conditions
+        rows = f"select * from {quoted(table)} as {alias} where {' and '.join(conditions)} offset 0"
+        return f"lateral ({rows}) as {alias}", []
 
     def _created(self, dataset: SqlDataset, way: By) -> str | None:
         """For a reusable identifier: created before the cut-off. The row that holds the identifier tells best."""
@@ -229,16 +245,13 @@ class Members:
     def _of(self, dataset: SqlDataset, way: Of, select: Sequence[str], conditions: Sequence[str]) -> str:
         """The rows that belong to another dataset's rows."""
         parent = self._dataset(way.of)
-        relation = f"{self._members_of(way.of)} as s, {quoted(dataset.table)} as d"
-        where = []
+        equal = {}
         for mine, theirs in way.on.items():
             cast = self._cast(dataset.table, mine, parent.table, theirs)
-            where.append(f"d.{quoted(mine)} = s.{self._member_column(way.of, theirs)}{cast}")
-        tenant = self.map.tenant_column(dataset)
-        if tenant and tenant not in way.on:
-            where.append(f"d.{quoted(tenant)} = s.tenant")
+            equal[mine] = f"d.{quoted(mine)} = s.{self._member_column(way.of, theirs)}{cast}"
+        relation, where = self._looked_up(dataset.table, "d", self.map.tenant_column(dataset), equal)
         where += self._where(dataset.table, "d", way.where)
-        return self._select(select, relation, [*where, *conditions])
+        return self._select(select, f"{self._members_of(way.of)} as s, {relation}", [*where, *conditions])
 
     def _cast(self, table: str, column: str, other_table: str, other: str) -> str:
         mine, theirs = self._type(table, column), self._type(other_table, other)
@@ -250,16 +263,14 @@ class Members:
         if column is None:
             raise StoreError(FailureCode.BAD_COMMAND, table=dataset.table)
         source = self._relation(("", self._type(dataset.table, column), False, name))
-        tenant = self.map.tenant_column(dataset)
-        where = [f"d.{quoted(column)} = s.value"]
-        if tenant:
-            where.append(f"d.{quoted(tenant)} = s.tenant")
-        relation = f"{source}, {quoted(dataset.table)} as d"
-        return self._select(select, relation, [*where, *conditions])
+        equal = {column: f"d.{quoted(column)} = s.value"}
+        relation, where = self._looked_up(dataset.table, "d", self.map.tenant_column(dataset), equal)
+        return self._select(select, f"{source}, {relation}", [*where, *conditions])
 
     def _select(self, select: Sequence[str], relation: str, where: Sequence[str]) -> str:
         columns = "".join(f", {expression} as c{i}" for i, expression in enumerate(select))
-        return f"select s.ordinal, s.tenant{columns} from {relation} where {' and '.join(where)}"
+        condition = f" where {' and '.join(where)}" if where else ""
+        return f"select s.ordinal, s.tenant{columns} from {relation}{condition}"
 
     def _unexpired(self, dataset: SqlDataset) -> list[str]:
         """A retained row is one only until its date; then the next dataset of its table has it."""

@@ -11,7 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from consumers.maps import DataMap, load
+from consumers.maps_model import SqlDataset
 from consumers.stores.sql import Batch, Effect, Live, Rows, SqlStore, StoreError, Target
+from consumers.stores.sql_catalog import Catalog, read_columns, read_indexes
 from schemas.codes import FailureCode
 from tests.postgres import Postgres
 
@@ -498,3 +500,33 @@ def test_rows_of_somebody_outside_the_batch_are_refused(connection: sa.Connectio
         store.act(connection, "comments", rows, Batch([anna(8)]))
     with pytest.raises(ValueError, match="not in the batch"):
         store.verify_rows(connection, "comments", rows, Batch([anna(8)]))
+
+
+def test_indexes_are_known_by_what_they_lead_to(connection: sa.Connection) -> None:
+    connection.exec_driver_sql('create table mail ("To" text, "from" varchar, body text, tenant text)')
+    connection.exec_driver_sql('create index on mail (tenant, "To"); create index on mail (lower("from"))')
+    connection.exec_driver_sql("create index on mail (body) where tenant is null")
+    tables = ["mail", "tickets", "users"]
+    catalog = Catalog(read_columns(connection, tables), read_indexes(connection, tables))
+    assert catalog.serves("mail", "To", "tenant")
+    assert catalog.serves("mail", "lower(from)", "tenant")
+    assert not catalog.serves("mail", "from", "tenant")
+    assert not catalog.serves("mail", "To", None)
+    assert not catalog.serves("mail", "body", "tenant"), "an index over some rows serves some rows"
+    assert catalog.serves("tickets", "requester_id", "tenant")
+    assert not catalog.serves("tickets", "id", None)
+    assert catalog.serves("users", "email", "tenant")
+    assert not catalog.serves("elsewhere", "id", "tenant")
+
+
+def test_without_its_indexes_a_store_finds_the_same(connection: sa.Connection, data_map: DataMap) -> None:
+    batch = Batch([anna(7), anna(8, "zeta")])
+    found = {name: SqlStore(data_map).find(connection, name, batch) for name in data_map.of_kind(SqlDataset)}
+    for (index,) in connection.exec_driver_sql(
+        "select i.indexrelid::regclass::text from pg_index i join pg_class c on c.oid = i.indrelid"
+        " where c.relnamespace = 'public'::regnamespace and not i.indisprimary and not exists"
+        " (select from pg_constraint k where k.conindid = i.indexrelid)"
+    ).all():
+        connection.exec_driver_sql(f"drop index {index}")
+    bare = SqlStore(data_map)
+    assert {name: bare.find(connection, name, batch) for name in bare.datasets} == found
