@@ -118,9 +118,16 @@ class Loop:
         reader.commit({at: after for at, (_, after) in offsets.spans(batch.records).items()})
 
     def _take_over(self, reader: Reader, batch: Batch) -> None:
-        """Begin every partition where this product's own database says."""
-        for at, offset in self._product.owed(list(batch.assigned), self._identity).items():
+        """Begin every partition where this product's own database says, and tell the log so.
+
+        Whoever died between moving the offset owed and committing it left the log behind: without a word it would
+        look as if the last command were unread until the partition's next record.
+        """
+        owed = self._product.owed(list(batch.assigned), self._identity)
+        for at, offset in owed.items():
             reader.seek(at, offset)
+        if owed:
+            reader.commit(owed)
         self._generation = batch.generation
 
     def _went_back(self, reader: Reader, records: Sequence[Record]) -> bool:

@@ -150,6 +150,7 @@ class Engine:
         assert self._reader is not None
         for at, offset in self._owed.items():
             self._reader.seek(at, offset)
+        self._reader.commit(self._owed)  # a predecessor may have died before it told the log
         self._generation = batch.generation
         log.info("shards_taken", shards=shards, instance=self._settings.instance)
 

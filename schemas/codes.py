@@ -124,7 +124,7 @@ class FailureCode(StrEnum):
     SHARED_IDENTIFIER = "shared_identifier"
     CANNOT_MATCH = "cannot_match"
     REMAINS = "remains"
-    """A probe found what should be gone."""
+    """A probe, or the look after the effect, found what should be gone."""
     OBJECT_CHANGED = "object_changed"
     FILE_BUSY = "file_busy"
     LEASE_LOST = "lease_lost"
