@@ -386,7 +386,8 @@ class Unit:
         found = self.connection.execute(
             sa.text(
                 """SELECT w.request::text, w.behind::text, q.tenant FROM oblio.waits w
-                   JOIN oblio.requests q ON q.id = w.request WHERE w.behind = ANY(CAST(:ids AS uuid[]))"""
+                   JOIN oblio.requests q ON q.id = w.request WHERE w.behind = ANY(CAST(:ids AS uuid[]))
+                   ORDER BY w.request, w.behind"""
             ),
             {"ids": list(ended)},
         ).all()

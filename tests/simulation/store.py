@@ -121,11 +121,11 @@ class MemoryStore:
         return {place: self.tables.offsets.setdefault(place, 0) for place in places}
 
     def outbox(self, shards: Sequence[int], limit: int) -> list[DueRow]:
-        tables = self.tables
-        due = [(key, row) for key, row in tables.outbox.items() if row.shard in shards]
-        if not due:
+        if not any(row.shard in shards for row in self.tables.outbox.values()):
             return []
         self.point("store.begin")
+        tables = self.tables  # as they are now: whoever was frozen just before sees what others did meanwhile
+        due = [(key, row) for key, row in tables.outbox.items() if row.shard in shards]
         return [self._due_row(tables, key, row) for key, row in sorted(due, key=lambda item: item[0])[:limit]]
 
     def _due_row(self, tables: Tables, key: int, row: OutboxRow) -> DueRow:
