@@ -133,9 +133,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def due(self) -> Millis | None:
         """When time alone changes something here. A stop takes the place of the command's time-out."""
-        if self.stop_at is not None:
-            return self.stop_at
-        return self.timeout_at if self.status in IN_FLIGHT else None
+        return self.timeout_at if self.stop_at is None else self.stop_at
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -222,12 +220,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """When time alone changes something here, the engine must look again; ``None``: only a message can."""
         if self.ended:
             return None
-        due: list[int | None] = [self.vault_limit_at if not self.vault_gone else None]
+        due = [step.due for step in self.steps.values()]
+        due.append(self._stage_due())
+        if not self.vault_gone:
+            due.append(self.vault_limit_at)
         if self.due_at is not None and not self.deadline_missed:
             due.append(self.due_at + 1)
-        if not self.stopping and self.undo is None:
-            due.append(self._stage_due())
-        due.extend(step.due for step in self.steps.values())
         return min((moment for moment in due if moment is not None), default=None)
 
     def _stage_due(self) -> Millis | None:

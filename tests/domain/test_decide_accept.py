@@ -125,6 +125,7 @@ def test_grace_is_counted_from_acceptance():
     assert accepted("accept received -10d").purge_from == START + 24 * HOUR
     assert accepted("accept", grace=HOUR).purge_from == START + HOUR
     assert accepted("accept trash").purge_from is None
+    assert accepted("accept", grace=0).purge_from is None
 
 
 def test_the_identifiers_are_destroyed_at_the_latest_after_the_limit():

@@ -181,6 +181,8 @@ def test_a_hold_keeps_the_purge_from_beginning():
     told = Told(TWO).tell("accept", "hold", "wait 30h")
     assert told.said("tick") == []
     assert told.state.stage is Stage.GRACE
+    assert told.state.due_at is not None
+    assert told.state.next_due() == told.state.due_at + 1, "nothing to do for the clock until then"
     assert told.said("release") == ["hold released", "purge begins"]
 
 
@@ -266,6 +268,13 @@ def test_nothing_goes_out_to_a_product_that_has_not_answered_its_stop():
     assert told.said("go") == ["purge out: tickets 3/1"]
 
 
+def test_nor_does_a_repetition_that_was_due():
+    told = Told(TWO, grace=0).tell("accept", "go", "tickets failed internal_error", "hold", "release", "wait 1h")
+    assert told.said("go") == []
+    told.tell("tickets stopped")
+    assert told.said("go") == ["purge out: tickets 3/2"]
+
+
 def test_a_success_before_the_stop_stands_and_nothing_is_left_to_stop():
     told = Told(TWO, grace=0).tell("accept", "go", "hold")
     assert told.said("chat done seq=1") == ["chat purge done"]
@@ -306,6 +315,15 @@ def test_any_of_the_stops_may_be_answered():
     assert told.step("tickets").seq == 4
     assert told.said("tickets stopped seq=2") == ["tickets stopped"]
     assert not told.state.stopping
+
+
+def test_an_answer_to_the_stop_of_an_earlier_hold_does_not_count_for_this_one():
+    told = Told(products("tickets"), grace=0).tell("accept", "go", "hold", "tickets stopped", "release", "go", "hold")
+    assert told.step("tickets").seq == 4
+    assert told.said("tickets stopped seq=2") == []
+    assert told.said("due") == ["stop: tickets 5"]
+    assert told.state.next_due() == told.now + MINUTE
+    assert told.said("tickets stopped") == ["tickets stopped"]
 
 
 def test_a_stop_is_not_sent_again_to_a_product_that_reads_nothing():

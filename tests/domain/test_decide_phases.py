@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.calendar import DAY_MS, moment
+from orchestrator.domain.evolve import evolve, fold
 from orchestrator.domain.policy import HOUR, Product
 from orchestrator.domain.state import Stage, StepStatus
 from schemas import events as e
@@ -166,6 +167,32 @@ def test_without_a_settle_time_there_is_no_probe():
 def test_the_probe_looks_with_the_cut_off_of_the_purge():
     told = Told(ONE, grace=0).tell("accept", "wait 1h", "go", "tickets done", "due", "go")
     assert told.step("tickets").cutoff_at == START + HOUR
+
+
+def test_products_with_different_cut_offs_get_a_command_each():
+    told = Told(products("tickets", "chat", "profile:2"), grace=0).tell("accept", "go", "tickets done", "chat done")
+    told.tell("wait 1m", "go", "profile done", "due")
+    assert told.said("go") == ["probe out: chat 2/1, tickets 2/1", "probe out: profile 2/1"]
+
+
+def test_a_command_expires_with_the_shortest_life_and_waits_for_the_slowest_product():
+    registry = products("tickets", timeout=HOUR, lifetime=5 * HOUR) | products("chat", timeout=2 * HOUR)
+    (event,) = Told(registry, grace=0).tell("accept").events("go")
+    assert isinstance(event, e.Dispatched)
+    assert (event.timeout_at, event.expires_at) == (START + 2 * HOUR, START + 5 * HOUR)
+
+
+def test_a_product_that_left_the_registry_keeps_its_open_step():
+    told = Told(TWO, grace=0).tell("accept")
+    told.policy = Told(ONE, grace=0).policy
+    assert told.said("go") == ["purge out: chat 1/1, tickets 1/1"]
+
+
+def test_a_history_begins_with_its_acceptance():
+    second = Told(ONE, grace=0).tell("accept", "go").history[1]
+    with pytest.raises(ValueError, match="begins with accepted"):
+        evolve(None, second)
+    assert fold([]) is None
 
 
 def test_the_purge_out_of_the_trash_has_a_cut_off_of_its_own():

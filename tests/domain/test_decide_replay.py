@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.domain.calendar import DAY_MS
 from orchestrator.domain.commands import NotPossible
 from orchestrator.domain.policy import HOUR, Retry
 from orchestrator.domain.state import Stage, StepStatus
@@ -61,6 +62,24 @@ def test_the_ceiling_is_raised_for_this_step_and_kept():
     assert told.step("tickets").ceiling == 500
     told.tell("go", "tickets failed denied", "replay tickets 0")
     assert told.step("tickets").ceiling == 0
+
+
+def test_a_forced_replay_may_raise_the_ceiling():
+    told = parked("ceiling_exceeded").tell("force tickets 500")
+    assert told.step("tickets").ceiling == 500
+
+
+def test_what_is_done_and_replayed_has_nothing_out_that_could_be_stopped():
+    told = Told(ONE, grace=0).tell("accept", "go", "tickets done", "force tickets")
+    assert told.said("hold") == ["held"]
+
+
+def test_success_leaves_nothing_of_the_way_there():
+    told = Told(TWO, grace=0).tell(
+        "accept", "go", "tickets failed internal_error", "wait 1h", "go", "tickets progress 5"
+    )
+    step = told.tell("tickets done").step("tickets")
+    assert (step.failure, step.earlier, step.done, step.total, step.spent) == (None, None, 0, 0, 2)
 
 
 def test_a_replay_forgets_the_failure():
@@ -227,8 +246,9 @@ def outlasted(*lines: str, **policy) -> Told:
 
 
 def test_at_the_limit_the_identifiers_are_destroyed_and_every_open_step_waits_for_a_person():
-    told = Told(TWO, grace=0).tell("accept housekeeping", "go", "chat done", "wait 100d")
-    assert told.said("tick") == ["vault destroyed"]
+    told = Told(TWO, grace=0).tell("accept housekeeping", "go", "chat done", "tickets failed internal_error")
+    assert told.said("due") == ["vault destroyed"]
+    assert told.now == START + 100 * DAY_MS
     step = told.step("tickets")
     assert step.status is StepStatus.PARKED
     assert step.failure is not None
@@ -268,7 +288,10 @@ def test_a_failure_after_the_limit_does_not_hide_the_graver_reason():
 def test_a_phase_that_begins_after_the_limit_waits_for_a_person(lines):
     told = outlasted(*lines).tell("turn 1" if "behind" in lines[0] else "release")
     assert told.state.stage is Stage.PURGING
-    assert {step.status for step in told.state.steps.values()} == {StepStatus.PARKED}
+    for step in told.state.steps.values():
+        assert step.status is StepStatus.PARKED
+        assert step.failure is not None
+        assert step.failure.code is FailureCode.UNDECRYPTABLE
 
 
 def test_cancel_after_the_limit():
