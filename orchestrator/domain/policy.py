@@ -62,6 +62,9 @@ class Product:
     """How the orchestrator treats one registered product.
 
     Args:
+        wave: its steps go out when those of the waves before are done.
+        datasets: the names that its acknowledgements may use.
+        nameable: those of them whose records a request may name one by one.
         kinds: the identifier kinds that its data map matches on.
         links: kinds that it can find further identifiers from, and the kinds it finds.
         timeout: how long an acknowledgement may take once the command was read.
@@ -102,7 +105,15 @@ class TenantPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``products`` is the registry at version ``registry``. ``grace`` runs before the first purge."""
+    """``products`` is the registry at version ``registry``.
+
+    Args:
+        grace: runs from acceptance to the first purge, in either mode.
+        settle: runs from the last purge to the probe; 0 leaves the probe out.
+        trash: how long the trash is kept where no due date comes first.
+        margin: purge out of the trash comes at the latest this long before the legal due date.
+        vault_limit: when the identifiers of a request that is still open are destroyed.
+    """
 
     registry: int
     products: dict[str, Product]
@@ -111,7 +122,6 @@ class Policy:
     settle: int = 24 * HOUR
     trash: int = 30 * DAY_MS
     margin: int = 5 * DAY_MS
-    """Purge out of the trash comes at the latest this long before the legal due date."""
     vault_limit: int = 100 * DAY_MS
 
     def product(self, name: str) -> Product:
