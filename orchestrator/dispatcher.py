@@ -6,31 +6,80 @@ first (by day), then tenants in turn; never more in flight per product than its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator import timekeeper
 from orchestrator.desk import Desk
 from orchestrator.domain.commands import Dispatch
-from orchestrator.domain.policy import Policy
-from orchestrator.domain.state import Step, StepStatus
-from orchestrator.store.unit import Unit
+from orchestrator.domain.state import State, Step, StepStatus
+from orchestrator.store.rows import destructive, in_flight, ready_from, shard_of
 from schemas.codes import Phase
 from schemas.transport import Bus
 
 Selection = dict[str, list[str]]
 """Products to dispatch, per request."""
 
+MOST = 1_000
+"""Steps of one product that go out in one transaction, which must stay short."""
 
-def select_ready(unit: Unit, policy: Policy, shards: Sequence[int], now: int) -> Selection:
-    """The steps that may go out at ``now``, grouped by request so that one command can address several products."""
-    products = sorted(policy.products)
-    flying = unit.in_flight(products)
-    free = {name: room for name in products if (room := policy.product(name).window - flying.get(name, 0)) > 0}
+
+def select_ready(desk: Desk, shards: Sequence[int]) -> Selection:
+    """The steps that may go out now, grouped by request so that one command can address several products.
+
+    Those that wait in the table come first; then, where a product has room for all of them, those that have become
+    ready at this desk.
+    """
+    policy = desk.policy
+    flying = desk.unit.in_flight(sorted(policy.products))
+    change = _change_in_flight(desk)
+    free = {
+        name: min(room, MOST)
+        for name in sorted(policy.products)
+        if (room := policy.product(name).window - flying.get(name, 0) - change[name]) > 0
+    }
     selection: Selection = {}
     if free:
-        for product, request in unit.ready(free, shards, now):
+        for product, request in desk.unit.ready(free, shards, desk.now):
             selection.setdefault(request, []).append(product)
+            free[product] -= 1
+        _add_fresh(desk, shards, free, selection)
     return selection
+
+
+def _change_in_flight(desk: Desk) -> Counter[str]:
+    """By how much more, or less, is in flight per product than the table says."""
+    change: Counter[str] = Counter()
+    for request, state in desk.changes.states.items():
+        before = desk.changes.before[request]
+        change.update(name for name in state.steps if in_flight(state, name))
+        if before is not None:
+            change.subtract(name for name in before.steps if in_flight(before, name))
+    return change
+
+
+def _add_fresh(desk: Desk, shards: Sequence[int], room: Mapping[str, int], selection: Selection) -> None:
+    """Add what has become ready at this desk, of each product that has room for all of it.
+
+    Where there is not, the next turn takes them from the table, in the order that is due to them.
+    """
+    fresh: dict[str, list[State]] = {}
+    for request, state in desk.changes.states.items():
+        if shard_of(request, desk.unit.shards) in shards:
+            for name in state.steps:
+                moment = ready_from(state, name)
+                if moment is not None and moment <= desk.now and name not in selection.get(request, ()):
+                    fresh.setdefault(name, []).append(state)
+    fitting = {name: states for name, states in fresh.items() if len(states) <= room.get(name, 0)}
+    brakes = desk.unit.brakes() if fitting else frozenset()
+    for name, states in fitting.items():
+        for state in states:
+            if not (brakes and destructive(state.steps[name]) and _braked(brakes, state.tenant, name)):
+                selection.setdefault(state.id, []).append(name)
+
+
+def _braked(brakes: Collection[tuple[str, str]], tenant: str, product: str) -> bool:
+    return any((of_tenant, of_product) in brakes for of_tenant in ("", tenant) for of_product in ("", product))
 
 
 def dispatch(desk: Desk, ready: Selection, bus: Bus) -> bool:
@@ -38,6 +87,8 @@ def dispatch(desk: Desk, ready: Selection, bus: Bus) -> bool:
 
     Returns whether anything went.
     """
+    if not ready:
+        return False
     desk.load(ready)
     doubtful = {request: _doubtful(desk, request, names) for request, names in ready.items()}
     asked = [request for request, names in doubtful.items() if names]

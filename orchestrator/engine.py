@@ -24,7 +24,7 @@ from orchestrator.keys import KeyRing
 from orchestrator.publisher import Publisher
 from orchestrator.receiver import Poisoned, Receiver
 from orchestrator.store.store import Store
-from orchestrator.store.unit import LostOffsets, LostShard, Unit
+from orchestrator.store.unit import LostOffsets, LostShard
 from schemas.topics import Topic
 from schemas.transport import Batch, Bus, BusError, Fenced, OffsetOutOfRange, Reader, Record, TopicPartition
 
@@ -105,9 +105,7 @@ class Engine:
         batch = self._poll(timeout_s)
         if batch.generation != self._generation:
             self._take_over(batch)
-        worked = self._consume(batch.records)
-        worked = self._fire_timers() or worked
-        worked = self._dispatch() or worked
+        worked = self._turn(batch.records)
         self._keep()
         return self._publish() or worked
 
@@ -158,29 +156,41 @@ class Engine:
         """The name under which the offset is kept: an offset of another log means nothing here."""
         return self._bus.identity(at.topic), at.partition
 
-    # --- records ---------------------------------------------------------------------------------------------------
+    # --- one transaction -------------------------------------------------------------------------------------------
 
-    def _consume(self, records: Sequence[Record]) -> bool:
+    def _turn(self, records: Sequence[Record]) -> bool:
+        """Take the records, let time pass, and ask the gate what may go out: all in one transaction.
+
+        So a request that need not wait is accepted and sent out at once, and what its answers make ready goes out with
+        them: its state is written once for both.
+        """
         taken, moves = self._owed_records(records)
-        if not taken:
+        if not (taken or self._owned):
             return False
-        desk = self._taken_in(taken, moves)
-        self._owed.update(moves)
+        desk = self._decided(taken, moves)
         self._remember(desk)
-        assert self._reader is not None
-        self._reader.commit(moves)
-        return True
+        if moves:
+            self._owed.update(moves)
+            assert self._reader is not None
+            self._reader.commit(moves)
+        return bool(taken) or not desk.changes.empty
 
-    def _taken_in(self, records: Sequence[Record], moves: Mapping[TopicPartition, int]) -> Desk:
+    def _decided(self, records: Sequence[Record], moves: Mapping[TopicPartition, int]) -> Desk:
         """Decide and commit; should our code fail over one record, again without it."""
         poisoned: list[Record] = []
         while True:
             try:
                 with self._store.unit(self._owned) as unit:
                     unit.move_offsets({self._place(at): (self._owed[at], new) for at, new in moves.items()})
-                    desk = self._desk(unit)
-                    self._receiver.receive(desk, records, poisoned)
-                    unit.write(desk.changes)
+                    desk = Desk(unit, self._cache, self._policy, self._now())
+                    if records:
+                        self._receiver.receive(desk, records, poisoned)
+                    if self._owned:
+                        shards = sorted(self._owned)
+                        timekeeper.fire(desk, self._bus, unit.due(shards, desk.now, timekeeper.LIMIT))
+                        dispatcher.dispatch(desk, dispatcher.select_ready(desk, shards), self._bus)
+                    if not desk.changes.empty:
+                        unit.write(desk.changes)
             except Poisoned as found:
                 log.error("record_poisoned", topic=found.record.topic, offset=found.record.offset)  # noqa: TRY400
                 poisoned.append(found.record)
@@ -203,9 +213,6 @@ class Engine:
                 self._reader.seek(at, owed)
         return taken, next_
 
-    def _desk(self, unit: Unit) -> Desk:
-        return Desk(unit, self._cache, self._policy, self._now())
-
     def _remember(self, desk: Desk) -> None:
         """Keep what was committed at hand, the least recently used going first."""
         for request, state in desk.changes.states.items():
@@ -217,33 +224,7 @@ class Engine:
         while len(self._cache) > CACHED_STATES:
             self._cache.popitem(last=False)
 
-    # --- time and the gate -----------------------------------------------------------------------------------------
-
-    def _fire_timers(self) -> bool:
-        if not self._owned:
-            return False
-        with self._store.unit(self._owned) as unit:
-            due = unit.due(sorted(self._owned), self._now(), timekeeper.LIMIT)
-            if not due:
-                return False
-            desk = self._desk(unit)
-            timekeeper.fire(desk, self._bus, due)
-            unit.write(desk.changes)
-        self._remember(desk)
-        return True
-
-    def _dispatch(self) -> bool:
-        if not self._owned:
-            return False
-        with self._store.unit(self._owned) as unit:
-            ready = dispatcher.select_ready(unit, self._policy, sorted(self._owned), self._now())
-            if not ready:
-                return False
-            desk = self._desk(unit)
-            dispatched = dispatcher.dispatch(desk, ready, self._bus)
-            unit.write(desk.changes)
-        self._remember(desk)
-        return dispatched
+    # --- what follows ----------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
         """Do the store's chores about once a minute; one in memory has none."""

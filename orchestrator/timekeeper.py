@@ -53,6 +53,8 @@ def _committed(bus: Bus, products: frozenset[str], partitions: set[int]) -> dict
 
 def fire(desk: Desk, bus: Bus, requests: Sequence[str]) -> None:
     """Tell each request that time has passed."""
+    if not requests:
+        return
     desk.load(requests)
     known = unread(desk, bus, requests)
     for request in requests:

@@ -78,6 +78,11 @@ class Changes:
     ended: list[str] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
 
+    @property
+    def empty(self) -> bool:
+        """Nothing is to be written."""
+        return not (self.recorded or self.outbox or self.vault or self.vault_gone or self.index or self.quarantine)
+
 
 def _json(body: Mapping[str, Any]) -> str:
     return msgspec.json.encode(body).decode()

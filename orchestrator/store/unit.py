@@ -264,6 +264,11 @@ class Unit:
         )
         return [(product, request) for product, request in found]
 
+    def brakes(self) -> frozenset[tuple[str, str]]:
+        """The (tenant, product) of each brake that is set; '' stands for all of them."""
+        found = self.connection.execute(sa.text("SELECT tenant, product FROM oblio.brakes"))
+        return frozenset((tenant, product) for tenant, product in found)
+
     def append_brake(self, event: Callable[[int], Recorded]) -> Recorded:
         """Append the event that ``event`` makes of its position to the installation's stream, and fold it.
 

@@ -124,9 +124,7 @@ def test_a_zombie_commits_nothing(house: House):
     with pytest.raises(LostShard):
         house.step()
     with pytest.raises(LostShard):
-        house.engine._dispatch()
-    with pytest.raises(LostShard):
-        house.engine._fire_timers()
+        house.engine._turn(())
     assert (house.events(request), house.sql("SELECT * FROM oblio.offsets ORDER BY log, partition")) == before
 
 

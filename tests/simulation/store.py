@@ -269,6 +269,9 @@ class MemoryUnit:
         brakes = self.tables.brakes
         return bool(brakes) and any((t, p) in brakes for t in ("", tenant) for p in ("", product))
 
+    def brakes(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self.tables.brakes)
+
     def append_brake(self, event: Callable[[int], Recorded]) -> Recorded:
         self._store.point("store.statement")
         tables = self._writable()
