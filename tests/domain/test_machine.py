@@ -1,4 +1,4 @@
-"""Any interleaving of messages, people, time and the gate keeps the rules of :mod:`tests.domain.world`, and ends."""
+"""Any interleaving of messages, people, time and the gate keeps the rules of :mod:`tests.domain.judge`, and ends."""
 
 from __future__ import annotations
 
