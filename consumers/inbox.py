@@ -18,7 +18,7 @@ from consumers.steps import Step
 from schemas import codec
 from schemas.codes import RejectionCode
 from schemas.messages import Address, Command, Rejected, SealedSubject
-from schemas.sealing import BadSignature, SharedKey, Undecryptable, command_context
+from schemas.sealing import BadSignature, SharedKey, Undecryptable, command_context, sealed_content
 from schemas.topics import Topic
 from schemas.transport import Message, Record
 
@@ -51,7 +51,7 @@ def read(records: Sequence[Record], product: str, settings: ProductSettings, sou
 
 def _take(inbox: Inbox, command: Command, to: Address, settings: ProductSettings) -> None:
     context = command_context(command, to)
-    key = authentic(settings, to.key, context + to.sealed.encode(), to.mac)
+    key = authentic(settings, to.key, sealed_content(context, to.sealed), to.mac)
     try:
         subject = _subject.decode(key.open(to.sealed, context))
     except (Undecryptable, msgspec.MsgspecError):

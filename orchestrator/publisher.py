@@ -19,7 +19,7 @@ from schemas import codec
 from schemas import events as e
 from schemas import messages as m
 from schemas.codes import Phase, ReasonCode, RejectionClass, RejectionCode, Role
-from schemas.sealing import brake_content, command_content, command_context, stop_content
+from schemas.sealing import brake_content, command_context, sealed_content, stop_content
 from schemas.topics import Topic
 from schemas.transport import Bus, Message
 
@@ -105,9 +105,9 @@ class Publisher:
             mac="",
             ceiling=ceiling,
         )
-        sealed = key.seal(plain, command_context(command, bare))
-        whole = replace(bare, sealed=sealed)
-        return replace(whole, mac=key.mac(command_content(command, whole)))
+        context = command_context(command, bare)
+        sealed = key.seal(plain, context)
+        return replace(bare, sealed=sealed, mac=key.mac(sealed_content(context, sealed)))
 
     def _stop(self, request: str, body: dict[str, Any], name: str) -> Message:
         epoch, seq = body["steps"][name]

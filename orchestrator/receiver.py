@@ -30,7 +30,7 @@ from schemas import messages as m
 from schemas.codec import Envelope, Rejection, message_of, parse
 from schemas.codes import FailureCode, Outcome, Phase
 from schemas.codes import RejectionCode as Code
-from schemas.events import INSTALLATION
+from schemas.events import INSTALLATION, Succeeded
 from schemas.identifiers import BadIdentifier, Identifier
 from schemas.sealing import SharedKey, Undecryptable, ack_context
 from schemas.transport import Record
@@ -253,7 +253,8 @@ class Receiver:
         subject = subjects.get(ack.request)
         new = tuple(identifier for identifier in derived if subject and identifier not in subject.identifiers)
         events = desk.apply(ack.request, Answer(ack, kinds=len(new)))
-        if new and events and subject is not None:
+        # Only a success says that it is one person: what an ambiguous answer led to may be somebody else's.
+        if new and subject is not None and any(isinstance(event, Succeeded) for event in events):
             subjects[ack.request] = self._enrich(desk, ack, subject.with_derived(new), new)
 
     def _derived(self, ack: m.Ack, key: SharedKey | None) -> tuple[Identifier, ...]:

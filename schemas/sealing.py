@@ -122,12 +122,8 @@ class SharedKey:
 
 def _joined(domain: bytes, *parts: object) -> bytes:
     """Unambiguous concatenation: each part with its length before it."""
-    out = [domain]
-    for part in parts:
-        raw = part if isinstance(part, bytes) else b"" if part is None else str(part).encode()
-        out.append(len(raw).to_bytes(4, "big"))
-        out.append(raw)
-    return b"".join(out)
+    raws = [part if isinstance(part, bytes) else b"" if part is None else str(part).encode() for part in parts]
+    return domain + b"".join(len(raw).to_bytes(4, "big") + raw for raw in raws)
 
 
 def command_context(command: Command, to: Address) -> bytes:
@@ -150,7 +146,12 @@ def command_context(command: Command, to: Address) -> bytes:
 
 def command_content(command: Command, to: Address) -> bytes:
     """What :attr:`Address.mac` authenticates."""
-    return command_context(command, to) + to.sealed.encode()
+    return sealed_content(command_context(command, to), to.sealed)
+
+
+def sealed_content(context: bytes, sealed: str) -> bytes:
+    """The same, where the context is at hand already."""
+    return context + sealed.encode()
 
 
 def ack_context(ack: Ack) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from orchestrator.intake import IntakeSettings
 from orchestrator.subjects import Vault
 from schemas import codec
 from schemas import messages as m
-from schemas.codes import Ground, Right
+from schemas.codes import FailureCode, Ground, Outcome, Right
 from schemas.identifiers import Identifier, IdentifierKind
 from schemas.sealing import ack_context, command_context
 from schemas.topics import Topic
@@ -88,8 +89,8 @@ def test_a_rejected_record_is_sealed(house: House):
     assert places(house) == set()
 
 
-def test_what_a_product_finds_enriches_the_vault_and_the_index(house_for: Callable[..., House]):
-    """tickets knows e-mail → phone, which voice needs; it answers sealed, and the next command brings it."""
+def resolving_house(house_for: Callable[..., House], **answer: Any) -> House:
+    """tickets knows e-mail → phone, which voice needs; it answers sealed, and ``answer`` changes what it says."""
     email_kind, phone_kind = IdentifierKind.EMAIL, IdentifierKind.PHONE
     known = {
         "tickets": Product(
@@ -107,10 +108,24 @@ def test_what_a_product_finds_enriches_the_vault_and_the_index(house_for: Callab
             return ack
         key = house.keys.product("tickets")
         found = m.SealedSubject(identifiers=(Identifier.of(IdentifierKind.PHONE, PHONE),))
-        bare = replace(ack, counts={}, map=None, receipt=None)
+        bare = replace(ack, counts={}, map=None, receipt=None, **answer)
         return replace(bare, sealed=key.seal(msgspec.json.encode(found), ack_context(bare)))
 
     house.products["tickets"].answer = resolve
+    return house
+
+
+def test_a_question_that_led_to_two_people_enriches_nothing(house_for: Callable[..., House]):
+    """Waiving the question later must not erase the second person, too."""
+    ambiguous = m.Failure(code=FailureCode.AMBIGUOUS_SUBJECT)
+    house = resolving_house(house_for, outcome=Outcome.FAILED, failure=ambiguous, persons=2)
+    house.accepted(wish(NAME))
+    house.settle()
+    assert house.queries.by_digests("acme", [house.keys.digest("acme", "phone", PHONE)]) == []
+
+
+def test_what_a_product_finds_enriches_the_vault_and_the_index(house_for: Callable[..., House]):
+    house = resolving_house(house_for)
     [request] = house.accepted(wish(NAME))
     house.settle()
     assert house.ends() == ["completed"]
