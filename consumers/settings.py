@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from schemas.pools import ping_when_idle
 from schemas.sealing import SharedKey
 
 
@@ -52,5 +53,5 @@ class ProductSettings:
         if url.drivername in ("postgresql", "postgres"):
             # SQLAlchemy 2.1 reads the bare name as psycopg 3.
             url = url.set(drivername="postgresql+psycopg2")
-        options = {"pool_size": 2, "max_overflow": 4, "pool_pre_ping": True, **self.engine_options}
-        return sa.create_engine(url, hide_parameters=True, **options)
+        options = {"pool_size": 2, "max_overflow": 4, **self.engine_options}
+        return ping_when_idle(sa.create_engine(url, hide_parameters=True, **options))

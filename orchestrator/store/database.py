@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
 
+from schemas.pools import ping_when_idle
+
 TRANSACTION_LIMIT = "5s"
 """No transaction of ours may last longer: it would hold back vacuum and everybody behind its locks."""
 
@@ -43,13 +45,13 @@ def connect(dsn: str, *, pool_size: int = 5, application: str = "oblio", role: s
     )
     if role is not None:
         options += f" -c role={role}"
-    return sa.create_engine(
+    engine = sa.create_engine(
         database_url(dsn),
         pool_size=pool_size,
         max_overflow=5,
-        pool_pre_ping=True,
         connect_args={"options": options, "application_name": application},
     )
+    return ping_when_idle(engine)
 
 
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
