@@ -33,8 +33,8 @@ from schemas.paths import path_of
 from schemas.types import ActorId, Count, DateText, Digest, HoldId, Millis, Name, Ordinal, RequestId, Tenant
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of all events of a request."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):
+    """Base of all events of a request. As messages, they are nothing for the garbage collector."""
 
 
 class Accepted(Event, frozen=True, tag="accepted"):
@@ -331,7 +331,7 @@ class BrakeSet(Event, frozen=True, tag="brake_set"):
     product: Name | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event as it stands in a stream: the unit that is stored, published and, later, a leaf of the ledger.
 
     ``n`` is the position in the stream, from 1. ``v`` is the version of this form.

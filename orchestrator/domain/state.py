@@ -82,7 +82,7 @@ FINISHED = frozenset({StepStatus.SUCCEEDED, StepStatus.WAIVED, StepStatus.IDLE})
 RETRYING = frozenset({StepStatus.WAITING, StepStatus.TIMED_OUT})
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One product's part of a request."""
 
     wave: int
@@ -136,7 +136,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.timeout_at if self.stop_at is None else self.stop_at
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A legal or operational ground to wait, for the whole request or for one ``product``."""
 
     hold: str
@@ -144,14 +144,17 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     product: str | None = None
 
 
-class Undo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Undo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A cancel or restore was asked for and is under way."""
 
     withdrawn: bool = False
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request. Times are milliseconds of the epoch."""
+class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One request. Times are milliseconds of the epoch.
+
+    States are kept by the thousand, and are in no cycle: none of them is the garbage collector's business.
+    """
 
     id: str
     tenant: str
