@@ -91,7 +91,13 @@ def render(state: State) -> RenderableType:
             detail = f"some retained by law {detail}"
         rows.append((step.wave, name, step.phase, step.status, step.attempt or "", detail))
     steps = table("", ("wave#", "product", "phase", "status", "attempt#", "detail"), rows)
-    return Group(head, steps)
+    if not state.parked or state.ended:
+        return Group(head, steps)
+    advice = (
+        "A step waits for a person: docs/runbook.md says what each cause wants.\n"
+        f"Mended? oblio replay {state.id} --product NAME   To do without: oblio waive {state.id} --product NAME --reason …"
+    )
+    return Group(head, steps, Text(advice, "yellow"))
 
 
 def _all(system: Connected, filters: Filters, limit: int, after: str | None, *, json: bool) -> None:
