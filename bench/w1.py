@@ -32,6 +32,7 @@ from orchestrator.client import Client, Wish
 from orchestrator.embedded import System, serve_products
 from schemas import logs
 from schemas.codes import Ground
+from schemas.garbage import collect_less
 from schemas.identifiers import IdentifierKind
 from schemas.messages import PlainIdentifier
 from schemas.transport import Message
@@ -65,6 +66,7 @@ def _run(installation: Installation, options: argparse.Namespace) -> dict[str, o
         world = seed_w1(system.stores, (options.subjects * options.rounds + WARM_UP) * 2)
         here = Statements()
         system.work_orchestrator()
+        collect_less()  # as a service of its own does
         with _products(installation) as (other, there):
             race = Race(system, bare, Meter(postmaster(system.database), other), options.batch)
             race.round(world.subjects[: WARM_UP * 2])

@@ -26,6 +26,7 @@ from orchestrator.store.database import WRITER, connect
 from orchestrator.store.install import install
 from orchestrator.store.registry import register
 from orchestrator.store.store import Store
+from schemas.garbage import collect_less
 from schemas.topics import TOPICS
 
 log = structlog.get_logger()
@@ -184,6 +185,7 @@ def serve_products(home: Path, stop: Stoppable) -> None:
             product = Product(installation.maps[name], installation.product_settings(name))
             threads.append(threading.Thread(target=runner.run, args=(product, system.bus, stop), daemon=True))
             threads[-1].start()
+        collect_less()
         stop.wait()
         for thread in threads:
             thread.join(timeout=15)

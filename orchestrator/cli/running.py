@@ -17,6 +17,7 @@ from orchestrator.cli.options import JSON, PATIENCE_S, As, Reason
 from orchestrator.cli.output import err, fail, out, print_json, table, told
 from schemas.codes import ReasonCode, Role
 from schemas.events import INSTALLATION
+from schemas.garbage import collect_less
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,6 +60,7 @@ def dev(
         else:
             hint = "oblio status"
         system.work()
+        collect_less()
         err.print(
             f"[green]running[/green] in {installation.home} (Ctrl-C stops it). In another terminal:", highlight=False
         )
