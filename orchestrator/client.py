@@ -111,9 +111,9 @@ class Client:
         keys = [producer.key for producer in self._keys.producers.values() if producer.tenant == tenant]
         return keys[-1] if keys else None
 
-    def operate(self, operations: Sequence[m.AnyOperation]) -> None:
-        """Publish operations on open requests."""
-        self._bus.publish(
+    def operate(self, operations: Sequence[m.AnyOperation]) -> tuple[Position, ...]:
+        """Publish operations on open requests; returns where each stands."""
+        return self._bus.publish(
             [
                 codec.pack(Topic.OPERATIONS, operation.request, operation, SOURCE, signer=self._operator())
                 for operation in operations

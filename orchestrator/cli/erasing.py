@@ -17,15 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.cli.installation import Connected, Installation
 from orchestrator.cli.options import JSON, PATIENCE_S
 from orchestrator.cli.output import Exit, err, fail, out, print_json, told
+from orchestrator.cli.waiting import wait_until_read
 from orchestrator.cli.wishes import BadLine, Defaults, identifier, read_file, records
-from orchestrator.client import Submitted, Wish
+from orchestrator.client import Wish
 from orchestrator.domain.state import State
-from orchestrator.engine import GROUP
 from schemas import messages as m
 from schemas.codes import Ground, Mode, RejectionCode, Right
 from schemas.identifiers import IdentifierKind
 from schemas.rejections import ADVICE
-from schemas.transport import TopicPartition
 
 CHUNK = 500
 """Requests per publication of a file."""
@@ -198,31 +197,13 @@ def _send_all(system: Connected, wishes: Sequence[Wish]) -> list[Outcome]:
 def _send(system: Connected, wishes: Sequence[Wish]) -> list[Outcome]:
     """Publish, wait until the orchestrator has read what was published, and see what became of it."""
     submitted = system.client.erase(wishes)
-    last = _last_offsets(submitted)
-    until = time.monotonic() + PATIENCE_S
-    while not _read(system, last) and time.monotonic() < until:
-        time.sleep(0.02)
-    read = _read(system, last)
+    read = wait_until_read(system, [one.position for one in submitted])
     refused = {line.position: line.code for line in system.queries.rejected_at([one.position for one in submitted])}
     requests = system.queries.requests_of([one.key for one in submitted]) if read else {}
     return [
         Outcome(None, refused[one.position]) if one.position in refused else Outcome(requests.get(one.key))
         for one in submitted
     ]
-
-
-def _last_offsets(submitted: Sequence[Submitted]) -> dict[TopicPartition, int]:
-    last: dict[TopicPartition, int] = {}
-    for one in submitted:
-        at = TopicPartition(one.position.topic, one.position.partition)
-        last[at] = max(last.get(at, -1), one.position.offset)
-    return last
-
-
-def _read(system: Connected, last: Mapping[TopicPartition, int]) -> bool:
-    """Whether the orchestrator is past these offsets: by then each record was taken, or is in quarantine."""
-    committed = system.bus.committed(GROUP, last)
-    return all(committed[at] > offset for at, offset in last.items())
 
 
 def _report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Annotated
@@ -11,9 +10,10 @@ import typer
 
 from orchestrator.cli.actors import acting
 from orchestrator.cli.installation import Installation
-from orchestrator.cli.options import JSON, PATIENCE_S, As, Reason, RequestArgument
+from orchestrator.cli.options import JSON, As, Reason, RequestArgument
 from orchestrator.cli.output import Exit, fail, print_json, told
 from orchestrator.cli.telling import story
+from orchestrator.cli.waiting import wait_until_read
 from orchestrator.client import new_hold_id
 from orchestrator.domain.commands import NotPossible, Operate
 from orchestrator.domain.decide import decide
@@ -186,12 +186,12 @@ def _operate(
             fail(error.advice)
         if not events:
             fail("that is so already; nothing was sent", Exit.OK)
-        system.client.operate([operation])
-        until = time.monotonic() + PATIENCE_S
-        while not (history := system.queries.history(request, after=state.n)) and time.monotonic() < until:
-            time.sleep(0.05)
-        if not history:
+        positions = system.client.operate([operation])
+        if not wait_until_read(system, positions):
             fail("it is on the log, but was not taken up in time; see whether `oblio dev` still runs")
+        if system.queries.rejected_at(positions):
+            fail("the request had moved on meanwhile, so it was not possible any more; see `oblio status`")
+        history = system.queries.history(request, after=state.n)
         after = system.queries.request(request)
     if json:
         print_json(
