@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,6 +61,30 @@ def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def array(values: Iterable[Any], kind: str = "uuid") -> str:
+    """An array of the SQL type ``kind`` as one string, ready for a cast.
+
+    One string costs the driver and the server's parser far less than a list of values.
+    """
+    return "{" + ",".join(map(_ELEMENT.get(kind, _plain), values)) + "}"
+
+
+def _plain(value: Any) -> str:
+    """Numbers, truth values and ids need no quotes."""
+    return "NULL" if value is None else str(value)
+
+
+def _text(value: str | None) -> str:
+    return "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _bytes(value: bytes | None) -> str:
+    return "NULL" if value is None else '"\\\\x' + value.hex() + '"'
+
+
+_ELEMENT: dict[str, Callable[[Any], str]] = {"text": _text, "jsonb": _text, "bytea": _bytes}
+
+
 def execute_rows(
     connection: Connection, statement: str, types: Iterable[tuple[str, str]], rows: Sequence[Sequence[Any]], **more: Any
 ) -> sa.CursorResult[*tuple[Any, ...]]:
@@ -72,5 +96,7 @@ def execute_rows(
     arrays = ", ".join(f"CAST(:{name}_ AS {kind}[])" for name, kind in named)
     names = ", ".join(f'"{name}"' for name, _ in named)
     relation = f"unnest({arrays}) AS r({names})"
-    values = {f"{name}_": column for (name, _), column in zip(named, columns(rows, len(named)), strict=True)}
+    values = {
+        f"{name}_": array(column, kind) for (name, kind), column in zip(named, columns(rows, len(named)), strict=True)
+    }
     return connection.execute(sa.text(statement.replace("{rows}", relation)), values | more)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from orchestrator.domain.state import State
 from orchestrator.store import rows as r
-from orchestrator.store.database import execute_rows
+from orchestrator.store.database import array, execute_rows
 from orchestrator.store.tables import SCHEMA
 from schemas.events import BrakeSet, Recorded
 
@@ -93,7 +93,7 @@ def delete_rows(connection: Connection, table: str, column: str, ids: Sequence[s
     if ids:
         connection.execute(
             sa.text(f'DELETE FROM oblio."{table}" WHERE {column} = ANY(CAST(:ids AS uuid[]))'),
-            {"ids": list(ids)},
+            {"ids": array(ids)},
         )
 
 

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from orchestrator.store.database import execute_rows
+from orchestrator.store.database import array, execute_rows
 from orchestrator.store.unit import Unit, VaultRow
 from orchestrator.store.upkeep import UpkeepReport, upkeep
 from schemas.transport import Position
@@ -142,7 +142,9 @@ class Store:
                     (("request", "uuid"), ("partition", "integer"), ("offset", "bigint")),
                     sorted((request, position.partition, position.offset) for request, position in last.items()),
                 )
-            connection.execute(sa.text("DELETE FROM oblio.outbox WHERE id = ANY(:ids)"), {"ids": list(ids)})
+            connection.execute(
+                sa.text("DELETE FROM oblio.outbox WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": array(ids)}
+            )
 
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -156,7 +158,7 @@ def _vault(connection: Connection, requests: Sequence[str]) -> dict[str, VaultRo
             """SELECT request::text, tenant, key, sealed, destroy_at FROM oblio.vault
                WHERE request = ANY(CAST(:ids AS uuid[]))"""
         ),
-        {"ids": list(requests)},
+        {"ids": array(requests)},
     )
     return {row[0]: VaultRow(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in found}
 

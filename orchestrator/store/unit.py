@@ -24,7 +24,7 @@ from orchestrator.store.changes import (
     put_quarantine,
     put_vault,
 )
-from orchestrator.store.database import execute_rows
+from orchestrator.store.database import array, execute_rows
 from orchestrator.store.derived import (
     delete_rows,
     fold_brake,
@@ -122,7 +122,7 @@ class Unit:
             sa.text(
                 "SELECT id::text, version FROM oblio.streams WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE"
             ),
-            {"ids": sorted(ids)},
+            {"ids": array(sorted(ids))},
         )
         return dict(found.all())
 
@@ -130,7 +130,7 @@ class Unit:
         if not ids:
             return {}
         found = self.connection.execute(
-            sa.text("SELECT state FROM oblio.requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+            sa.text("SELECT state FROM oblio.requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": array(ids)}
         ).all()
         return {state.id: state for state in (r.thaw(raw) for (raw,) in found)}
 
@@ -201,7 +201,7 @@ class Unit:
                 """SELECT request::text, tenant, key, sealed, destroy_at FROM oblio.vault
                    WHERE request = ANY(CAST(:ids AS uuid[])) ORDER BY request FOR UPDATE"""
             ),
-            {"ids": list(requests)},
+            {"ids": array(requests)},
         )
         return [VaultRow(request, tenant, key, bytes(sealed), at) for request, tenant, key, sealed, at in found]
 
@@ -223,7 +223,7 @@ class Unit:
                 """SELECT DISTINCT request::text FROM oblio.outbox
                    WHERE kind = 'command' AND request = ANY(CAST(:ids AS uuid[]))"""
             ),
-            {"ids": list(requests)},
+            {"ids": array(requests)},
         )
         return set(found.scalars())
 
@@ -233,7 +233,7 @@ class Unit:
             sa.text(
                 """SELECT request::text, partition, "offset" FROM oblio.sent WHERE request = ANY(CAST(:ids AS uuid[]))"""
             ),
-            {"ids": list(requests)},
+            {"ids": array(requests)},
         )
         return {request: (partition, offset) for request, partition, offset in found}
 
@@ -394,7 +394,7 @@ class Unit:
                    JOIN oblio.requests q ON q.id = w.request WHERE w.behind = ANY(CAST(:ids AS uuid[]))
                    ORDER BY w.request, w.behind"""
             ),
-            {"ids": list(ended)},
+            {"ids": array(ended)},
         ).all()
         return [
             OutboxRow(r.shard_of(behind, self.shards), "turn", waiter, {"ended": behind, "tenant": tenant})
